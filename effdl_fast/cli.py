@@ -1,0 +1,191 @@
+"""The `effdl` command.
+
+A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl --help` stays quick.
+A command returns None or its exit code. Errors of the user (ValueError, OSError, ImportError, TypeError with a message that names the
+argument) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the environment shows the traceback instead. Ctrl-C exits with 130.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(name="effdl", add_completion=False, pretty_exceptions_enable=False)
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        code = app(args=arguments, prog_name="effdl", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except typer.Abort:
+        code = INTERRUPTED
+    except Exception as error:
+        message = _user_message(error)
+        if message is None or os.environ.get("EFFDL_DEBUG"):
+            raise
+        typer.echo(f"effdl: {message}", err=True)
+        return USER_ERROR
+    if code == INTERRUPTED:
+        typer.echo("\neffdl: interrupted", err=True)
+    return int(code or 0)
+
+
+def _user_message(error: Exception) -> str | None:
+    """One line for an error that is the user's to mend, None for a defect of the program."""
+    if hasattr(error, "format_message"):  # the command-line parser's own errors, whichever parser typer was built on
+        return " ".join(error.format_message().split())
+    if isinstance(error, (ValueError, OSError, ImportError, TypeError)):
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """The systems of the thesis "Efficient Deep Learning" as fast compiled ops for PyTorch."""
+    if version:
+        import effdl_fast
+
+        typer.echo(f"effdl {effdl_fast.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions, the SIMD level in use, how the extension was built, CUDA devices and threads."""
+    facts = collect_info()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
+        typer.echo(f"{key.replace('_', ' '):<{width}}  {shown}")
+
+
+def collect_info() -> dict[str, Any]:
+    """What `effdl info` shows; values are strings, numbers, booleans and lists of strings."""
+    import torch
+
+    import effdl_fast
+    from effdl_fast import _C
+
+    build = _C.build_info()
+    return {
+        "effdl_fast": effdl_fast.__version__,
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "compiler": build["compiler"],
+        "simd_level": _C.simd_level(),
+        "simd_levels_built": list(build["simd_levels"]),
+        "cuda_built": build["cuda"],
+        "cuda_version_built": build["cuda_version"],
+        "cuda_archs_built": build["cuda_archs"],
+        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "threads": torch.get_num_threads(),
+    }
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="digits, fashion-mnist, torchvision:NAME or an .npz file.")] = "digits",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each output layer.")] = 5,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Default: 100, fewer for large data.")] = None,  # noqa: UP045
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    bench: Annotated[bool, typer.Option(help="Also run the op microbenchmarks.")] = True,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
+    download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,
+) -> None:
+    """Train the network of Table 4.1 with compiled losses, benchmark the ops, and write a report."""
+    from tqdm import tqdm
+
+    from effdl_fast import data as datasets
+    from effdl_fast import demo as program
+    from effdl_fast.reproduce import plots
+    from effdl_fast.reproduce.command import advance
+
+    plots.require()
+    harness = find_harness() if bench else None
+    loaded = datasets.load(data, root=data_root, download=download)
+    epochs = epochs or program.default_epochs(loaded)
+    with tqdm(total=program.total_epochs(seeds, epochs), unit="epoch", desc="training") as bar:
+        result = program.train_all(loaded, seeds, epochs, progress=advance(bar))
+    typer.echo(program.accuracy_table(result).to_text())
+    rows = None
+    if harness is not None:
+        typer.echo("\nbenchmarking the ops ...")
+        rows = harness.run(op=None, quick=True)
+        typer.echo(program.benchmark_table(rows).to_text())
+    typer.echo(f"\nreport: {program.write_report(result, rows, out)}")
+
+
+@app.command()
+def bench(
+    op: Annotated[Optional[str], typer.Argument(help="One op; all without it.")] = None,  # noqa: UP045
+    quick: Annotated[bool, typer.Option(help="Fewer repetitions.")] = False,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for results.")] = None,  # noqa: UP045
+    plot: Annotated[bool, typer.Option(help="Also draw plots.")] = False,
+) -> int:
+    """Benchmark the ops against PyTorch."""
+    return find_harness().main(op, quick, out, plot)
+
+
+def find_harness() -> ModuleType:
+    """The benchmark harness: `effdl_fast.benchmarks.harness` where a wheel is installed, `benchmarks/` beside the package in a source tree."""
+    if importlib.util.find_spec("effdl_fast.benchmarks") is not None:
+        return importlib.import_module("effdl_fast.benchmarks.harness")
+    tree = Path(__file__).resolve().parents[1]
+    if not (tree / "benchmarks" / "harness.py").is_file():
+        raise FileNotFoundError(f"the benchmarks are neither in the installed package nor in {tree / 'benchmarks'}")
+    if str(tree) not in sys.path:
+        sys.path.append(str(tree))
+    return importlib.import_module("benchmarks.harness")
+
+
+@app.command()
+def reproduce(
+    chapter: Annotated[Optional[str], typer.Argument(help="ch4; the list without it.")] = None,  # noqa: UP045
+    experiment: Annotated[Optional[str], typer.Argument(help="One experiment; all without it.")] = None,  # noqa: UP045
+    quick: Annotated[bool, typer.Option(help="Seconds, on the digits: checks that all runs, proves nothing.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List chapters and experiments.")] = False,
+    trials: Annotated[Optional[int], typer.Option(min=1, help="Instead of the plan's.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Instead of the plan's.")] = None,  # noqa: UP045
+    options: Annotated[Optional[list[str]], typer.Option("--set", help="KEY=VALUE for an option of the plan.")] = None,  # noqa: UP045
+    data: Annotated[Optional[str], typer.Option(help="Instead of the plan's: see `effdl demo --help`.")] = None,  # noqa: UP045
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
+    download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of results; finished trials there are not run again.")] = Path(
+        "results"
+    ),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes cuda where there is one.")] = "auto",
+) -> None:
+    """Reproduce the thesis's tables and figures."""
+    from effdl_fast.reproduce import command
+
+    if show_list or chapter is None:
+        typer.echo(command.listing(chapter))
+        return
+    overrides = command.Overrides(quick, trials, epochs, data, command.parse_options(options or []))
+    source = command.Source(data_root, download)
+    command.run_chapter(chapter, experiment, overrides, source, out, command.pick_device(device), typer.echo)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

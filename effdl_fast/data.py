@@ -1,0 +1,262 @@
+"""Data sets by one name: `load(spec)` gives normalised training and test tensors.
+
+Every image set comes out as float32 in channel-first order (N, C, H, W), every flat set as float32 (N, F). Normalisation is the same
+for all: each channel (each feature of a flat set) is shifted by the mean and divided by the standard deviation of the *training* part,
+so the range of the stored pixels (0..16, 0..255, 0..1) does not matter; a constant channel is only shifted. Labels are int64 in [0, classes).
+
+Nothing is downloaded unless `download=True`, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DIGITS_TEST_FRACTION = 0.2
+FASHION_MNIST_DIRS = (Path("/usr/share/datasets/fashion-mnist"),)  # where Debian's dataset-fashion-mnist puts its files
+NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+MAX_CHANNELS = 4  # an axis this short is read as channels (grey, RGB, RGBA)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A classification set in memory.
+
+    x_train, x_test: float32 (N, C, H, W) or (N, F), normalised; y_train, y_test: int64 (N,); classes: the classes' names, in label order.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def features(self) -> int:
+        return math.prod(self.sample_shape)
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same set with its tensors on `device`."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in NPZ_KEYS})
+
+    def subset(self, train: int, test: int, seed: int = 0) -> Dataset:
+        """A fixed random part with at most `train` training and `test` test samples."""
+        generator = torch.Generator().manual_seed(seed)
+        pick_train = torch.randperm(len(self.x_train), generator=generator)[:train]
+        pick_test = torch.randperm(len(self.x_test), generator=generator)[:test]
+        return replace(
+            self,
+            name=f"{self.name}[{len(pick_train)}+{len(pick_test)}]",
+            x_train=self.x_train[pick_train],
+            y_train=self.y_train[pick_train],
+            x_test=self.x_test[pick_test],
+            y_test=self.y_test[pick_test],
+        )
+
+    def describe(self) -> dict[str, object]:
+        """What a result file says about its data: name, sizes and the CRC-32 of the labels in their order."""
+        labels = torch.cat([self.y_train, self.y_test]).cpu().numpy().tobytes()
+        return {
+            "name": self.name,
+            "train": len(self.x_train),
+            "test": len(self.x_test),
+            "sample_shape": list(self.sample_shape),
+            "classes": len(self.classes),
+            "labels_crc32": zlib.crc32(labels),
+        }
+
+
+def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dataset:
+    """The data set named by `spec`.
+
+    spec: "digits" (scikit-learn's 1,797 embedded 8x8 digits, a fixed stratified 80/20 split), "fashion-mnist" (the files of Debian's
+    package dataset-fashion-mnist), "torchvision:NAME" (any class-index set of torchvision.datasets with `train=` and `download=`, kept
+    under `root`; fetched only with download=True), or the path of an .npz file with the arrays x_train, y_train, x_test, y_test and,
+    if there are names, classes.
+
+    Raises ValueError for an unknown spec and for arrays that do not fit together, FileNotFoundError for missing files and ImportError
+    where an optional package is missing.
+    """
+    if spec == "digits":
+        return _digits()
+    if spec == "fashion-mnist":
+        return _fashion_mnist()
+    if spec.startswith("torchvision:"):
+        return _torchvision(spec.removeprefix("torchvision:"), Path(root), download)
+    if spec.endswith(".npz"):
+        return _npz(Path(spec))
+    raise ValueError(
+        f"data: {spec!r} is not known; give digits, fashion-mnist, torchvision:NAME or the path of an .npz file"
+    )
+
+
+def make_dataset(
+    name: str,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    classes: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Check four raw arrays against each other and normalise them; the way every source in this module ends."""
+    images_train, images_test = _images(name, "x_train", x_train), _images(name, "x_test", x_test)
+    if images_train.shape[1:] != images_test.shape[1:]:
+        raise ValueError(f"{name}: x_train samples have shape {x_train.shape[1:]}, x_test samples {x_test.shape[1:]}")
+    labels_train, labels_test = _labels(name, "y_train", y_train), _labels(name, "y_test", y_test)
+    for part, x, y in (("train", images_train, labels_train), ("test", images_test, labels_test)):
+        if len(x) != len(y):
+            raise ValueError(f"{name}: x_{part} has {len(x)} samples but y_{part} has {len(y)} labels")
+        if len(x) == 0:
+            raise ValueError(f"{name}: x_{part} is empty")
+    names = classes if classes is not None else tuple(str(i) for i in range(int(labels_train.max()) + 1))
+    for part, y in (("train", labels_train), ("test", labels_test)):
+        if y.min() < 0 or y.max() >= len(names):
+            raise ValueError(f"{name}: y_{part} holds labels {y.min()} to {y.max()}, expected 0 to {len(names) - 1}")
+    axes = (0, *range(2, images_train.ndim))
+    mean = images_train.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+    std = images_train.std(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+    std[std == 0] = 1
+    return Dataset(
+        name,
+        torch.from_numpy((images_train - mean) / std),
+        torch.from_numpy(labels_train),
+        torch.from_numpy((images_test - mean) / std),
+        torch.from_numpy(labels_test),
+        names,
+    )
+
+
+def _images(name: str, key: str, x: np.ndarray) -> np.ndarray:
+    """float32 (N, C, H, W) or (N, F) from (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F) numbers."""
+    if x.dtype.kind not in "buif":
+        raise ValueError(f"{name}: {key} must hold numbers, got dtype {x.dtype}")
+    if x.ndim not in (2, 3, 4):
+        raise ValueError(f"{name}: {key} must be (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W), got shape {x.shape}")
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[1] > MAX_CHANNELS:
+        if x.shape[3] > MAX_CHANNELS:
+            raise ValueError(f"{name}: {key} of shape {x.shape} has no channel axis of 1 to {MAX_CHANNELS}")
+        x = x.transpose(0, 3, 1, 2)
+    out = np.ascontiguousarray(x, dtype=np.float32)
+    if not np.isfinite(out).all():
+        raise ValueError(f"{name}: {key} holds NaN or infinite values")
+    return out
+
+
+def _labels(name: str, key: str, y: np.ndarray) -> np.ndarray:
+    """int64 (N,) from integer labels of shape (N,) or (N, 1)."""
+    if y.dtype.kind not in "ui":
+        raise ValueError(f"{name}: {key} must hold integers, got dtype {y.dtype}")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise ValueError(f"{name}: {key} must have shape (N,) or (N, 1), got {y.shape}")
+    return y.astype(np.int64)
+
+
+def _npz(path: Path) -> Dataset:
+    if not path.is_file():
+        raise FileNotFoundError(f"data: there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in NPZ_KEYS if key not in archive]
+            if missing:
+                raise ValueError(
+                    f"{path.name}: {', '.join(missing)} missing; found {', '.join(archive.files) or 'nothing'}"
+                )
+            arrays = [archive[key] for key in NPZ_KEYS]
+            classes = tuple(str(c) for c in archive["classes"].ravel()) if "classes" in archive else None
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path.name}: not a readable .npz file ({error})") from error
+    return make_dataset(path.stem, *arrays, classes=classes)
+
+
+def _digits() -> Dataset:
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise ImportError("data: the digits need scikit-learn; pip install 'effdl-fast[demo]'") from error
+    x, y = load_digits(return_X_y=True)
+    x_train, x_test, y_train, y_test = train_test_split(
+        x.reshape(-1, 8, 8), y, test_size=DIGITS_TEST_FRACTION, stratify=y, random_state=0
+    )
+    return make_dataset("digits", x_train, y_train, x_test, y_test)
+
+
+def _torchvision(name: str, root: Path, download: bool) -> Dataset:
+    try:
+        from torchvision import datasets
+    except ImportError as error:
+        raise ImportError("data: torchvision sets need torchvision; pip install 'effdl-fast[train]'") from error
+    kind: Callable | None = getattr(datasets, name, None)
+    if name.startswith("_") or not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
+        raise ValueError(f"data: torchvision.datasets has no data set {name!r}")
+    try:
+        parts = [kind(root=str(root), train=train, download=download) for train in (True, False)]
+        arrays = [np.asarray(array) for part in parts for array in (part.data, part.targets)]
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"data: torchvision's {name} is not an in-memory set with a train/test split") from error
+    except RuntimeError as error:
+        hint = "" if download else "; use --download to fetch it"
+        raise FileNotFoundError(f"data: torchvision's {name} is not complete under {root}{hint} ({error})") from error
+    return make_dataset(name, *arrays, classes=tuple(getattr(parts[0], "classes", ())) or None)
+
+
+def _fashion_mnist() -> Dataset:
+    for folder in FASHION_MNIST_DIRS:
+        if folder.is_dir():
+            files = [
+                folder / f"{part}-{kind}-ubyte.gz"
+                for part in ("train", "t10k")
+                for kind in ("images-idx3", "labels-idx1")
+            ]
+            classes = (
+                "T-shirt",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            )
+            return make_dataset("fashion-mnist", *(read_idx(file) for file in files), classes=classes)
+    places = ", ".join(map(str, FASHION_MNIST_DIRS))
+    raise FileNotFoundError(f"data: fashion-mnist not found in {places}; apt install dataset-fashion-mnist")
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array in a gzip-compressed IDX file (the format of MNIST: http://yann.lecun.com/exdb/mnist)."""
+    try:
+        with gzip.open(path, "rb") as file:
+            content = file.read()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path.name}: damaged gzip file ({error})") from error
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{path.name}: not an IDX file of unsigned bytes")
+    header = 4 + 4 * content[3]
+    if len(content) < header:
+        raise ValueError(f"{path.name}: the IDX header is cut off")
+    shape = struct.unpack(f">{content[3]}I", content[4:header])
+    if math.prod(shape) != len(content) - header:
+        raise ValueError(f"{path.name}: {len(content) - header} bytes of data, but the header says shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

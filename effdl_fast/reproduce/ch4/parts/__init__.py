@@ -1,0 +1,1 @@
+"""What several experiments of chapter 4 share: output layers, networks, views of error curves."""

@@ -1,0 +1,126 @@
+"""Runs an experiment trial by trial. Every finished trial is a file, so a run can be interrupted, resumed or shared out at any time.
+
+<out>/<chapter>/<experiment>/trials/<setting>-s<seed>-<digest>.json    one finished trial; the digest covers all that shaped it
+<out>/<chapter>/<experiment>/result.json, *.png                        the collected run
+<out>/<chapter>/index.html                                             every experiment of the chapter that has a result there
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from effdl_fast.data import Dataset
+from effdl_fast.reproduce import store
+from effdl_fast.reproduce.experiment import Experiment, Plan, Result, Trial, chapters, experiments, find
+from effdl_fast.reproduce.report import Block, Section, Table, Text, page
+
+Progress = Callable[[int, str], None]  # (epochs done since the last call, what happened)
+
+
+def run(
+    chapter: str,
+    name: str,
+    plan: Plan,
+    data: Dataset | None,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = lambda epochs, text: None,
+) -> Result:
+    """Run what is missing of `plan`, write result.json, the plots and the chapter's index.html under `out`, return the result."""
+    experiment, device = find(chapter, name), torch.device(device)
+    folder = out / chapter / name
+    data_on_device = data.to(device) if data is not None else None
+    trials = []
+    for seed in range(plan.trials):
+        for label, setting in experiment.settings.items():
+            path = folder / "trials" / f"{label}-s{seed}-{digest(label, setting, plan, data, seed)}.json"
+            if path.is_file():
+                progress(plan.epochs, f"{label} seed {seed}: stored")
+            else:
+                done = [0]
+                trial = Trial(
+                    setting, plan, seed, data_on_device, device, _ticker(progress, f"{label} seed {seed}", done)
+                )
+                raw = experiment.run(trial)
+                record = {"setting": label, "seed": seed, "result": raw, "environment": store.environment(device)}
+                store.write_json(path, record)
+                progress(plan.epochs - done[0], f"{label} seed {seed}: done")
+            trials.append(store.read_json(path))
+    described = data.describe() if data is not None else None
+    result = Result(chapter, name, plan.as_dict(), described, experiment.settings, trials)
+    store.write_json(folder / "result.json", result.as_dict())
+    for plot in experiment.plots(result):
+        store.write_bytes(folder / f"{plot.name}.png", plot.png)
+    write_chapter(chapter, out)
+    return result
+
+
+def total_epochs(chapter: str, name: str, plan: Plan) -> int:
+    """The sum of what `run` reports as progress."""
+    return plan.trials * plan.epochs * len(find(chapter, name).settings)
+
+
+def digest(label: str, setting: Any, plan: Plan, data: Dataset | None, seed: int) -> str:
+    """Twelve hex digits that change with whatever shapes a trial: setting, epochs, options, data and seed, but not the number of trials."""
+    described = data.describe() if data is not None else None
+    shape = [label, setting, plan.epochs, plan.options, described, seed]
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _ticker(progress: Progress, label: str, done: list[int]) -> Callable[[str], None]:
+    def tick(text: str) -> None:
+        done[0] += 1
+        progress(1, f"{label}: {text}")
+
+    return tick
+
+
+def load_result(path: Path) -> Result:
+    """The result in a result.json. ValueError where the file is damaged."""
+    try:
+        return Result(**store.read_json(path))
+    except TypeError as error:
+        raise ValueError(f"{path}: not a result of this version ({error})") from error
+
+
+def write_chapter(chapter: str, out: Path) -> Path:
+    """Render every result found under out/chapter into one index.html and return its path."""
+    found = [name for name in experiments(chapter) if (out / chapter / name / "result.json").is_file()]
+    sections = [section(find(chapter, name), load_result(out / chapter / name / "result.json")) for name in found]
+    path = out / chapter / "index.html"
+    intro = "Results of effdl_fast beside those of the thesis “Efficient Deep Learning” (A. Oland, CMU-CS-24-147)."
+    store.write_text(path, page(f"{chapter}: {chapters()[chapter]}", intro, sections))
+    return path
+
+
+def section(experiment: Experiment, result: Result) -> Section:
+    """One experiment's part of the page: what it is, how it was reduced, claims, table, plots, settings, machine."""
+    reductions = experiment.reductions(result)
+    size = "Run at the thesis's size." if not reductions else "Reduced run: " + "; ".join(reductions) + "."
+    blocks: list[Block] = [Text(experiment.about), Text(size), experiment.table(result)]
+    claims = experiment.claims(result)
+    if claims:
+        rows = [[c.text, c.thesis, c.measured, "agrees" if c.holds else "differs"] for c in claims]
+        blocks.append(
+            Table(["Claim", "Thesis", "Measured here", ""], rows, "What the thesis says and what came out here.")
+        )
+    blocks += experiment.plots(result)
+    keys = sorted({key for setting in result.settings.values() for key in setting})
+    rows = [[label, *(_show(setting.get(key, "")) for key in keys)] for label, setting in result.settings.items()]
+    blocks.append(Table(["Setting", *keys], rows, "Settings, as stored in result.json."))
+    machine = result.trials[-1]["environment"]
+    blocks.append(
+        Text("Measured on: " + ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None))
+    )
+    return Section(f"{experiment.title} ({experiment.thesis})", blocks)
+
+
+def _show(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
