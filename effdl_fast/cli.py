@@ -1,8 +1,9 @@
 """The `effdl` command.
 
-A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl --help` stays quick.
-A command returns None or its exit code. Errors of the user (ValueError, OSError, ImportError, TypeError with a message that names the
-argument) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the environment shows the traceback instead. Ctrl-C exits with 130.
+A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl
+--help` stays quick. A command returns None or its exit code. Errors of the user (ValueError, OSError, ImportError,
+TypeError with a message that names the argument) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the
+environment shows the traceback instead. Ctrl-C exits with 130.
 """
 
 from __future__ import annotations
@@ -148,7 +149,9 @@ def bench(
 
 
 def find_harness() -> ModuleType:
-    """The benchmark harness: `effdl_fast.benchmarks.harness` where a wheel is installed, `benchmarks/` beside the package in a source tree."""
+    """The benchmark harness: `effdl_fast.benchmarks.harness` where a wheel is installed, `benchmarks/` beside the
+    package in a source tree.
+    """
     if importlib.util.find_spec("effdl_fast.benchmarks") is not None:
         return importlib.import_module("effdl_fast.benchmarks.harness")
     tree = Path(__file__).resolve().parents[1]

@@ -1,8 +1,9 @@
 """Data sets by one name: `load(spec)` gives normalised training and test tensors.
 
-Every image set comes out as float32 in channel-first order (N, C, H, W), every flat set as float32 (N, F). Normalisation is the same
-for all: each channel (each feature of a flat set) is shifted by the mean and divided by the standard deviation of the *training* part,
-so the range of the stored pixels (0..16, 0..255, 0..1) does not matter; a constant channel is only shifted. Labels are int64 in [0, classes).
+Every image set comes out as float32 in channel-first order (N, C, H, W), every flat set as float32 (N, F).
+Normalisation is the same for all: each channel (each feature of a flat set) is shifted by the mean and divided by the
+standard deviation of the *training* part, so the range of the stored pixels (0..16, 0..255, 0..1) does not matter; a
+constant channel is only shifted. Labels are int64 in [0, classes).
 
 Nothing is downloaded unless `download=True`, and nothing is unpickled.
 """
@@ -32,7 +33,8 @@ MAX_CHANNELS = 4  # an axis this short is read as channels (grey, RGB, RGBA)
 class Dataset:
     """A classification set in memory.
 
-    x_train, x_test: float32 (N, C, H, W) or (N, F), normalised; y_train, y_test: int64 (N,); classes: the classes' names, in label order.
+    x_train, x_test: float32 (N, C, H, W) or (N, F), normalised; y_train, y_test: int64 (N,); classes: the classes'
+    names, in label order.
     """
 
     name: str
@@ -84,13 +86,13 @@ class Dataset:
 def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dataset:
     """The data set named by `spec`.
 
-    spec: "digits" (scikit-learn's 1,797 embedded 8x8 digits, a fixed stratified 80/20 split), "fashion-mnist" (the files of Debian's
-    package dataset-fashion-mnist), "torchvision:NAME" (any class-index set of torchvision.datasets with `train=` and `download=`, kept
-    under `root`; fetched only with download=True), or the path of an .npz file with the arrays x_train, y_train, x_test, y_test and,
-    if there are names, classes.
+    spec: "digits" (scikit-learn's 1,797 embedded 8x8 digits, a fixed stratified 80/20 split), "fashion-mnist" (the
+    files of Debian's package dataset-fashion-mnist), "torchvision:NAME" (any class-index set of torchvision.datasets
+    with `train=` and `download=`, kept under `root`; fetched only with download=True), or the path of an .npz file with
+    the arrays x_train, y_train, x_test, y_test and, if there are names, classes.
 
-    Raises ValueError for an unknown spec and for arrays that do not fit together, FileNotFoundError for missing files and ImportError
-    where an optional package is missing.
+    Raises ValueError for an unknown spec and for arrays that do not fit together, FileNotFoundError for missing files
+    and ImportError where an optional package is missing.
     """
     if spec == "digits":
         return _digits()

@@ -105,7 +105,8 @@ def run_chapter(
         experiment = find(chapter, stem)
         if experiment.heavy and name is None and not overrides.quick and device.type == "cpu":
             say(
-                f"\n{stem}: left out, at full size it needs a GPU; `effdl reproduce {chapter} {stem}` runs it all the same"
+                f"\n{stem}: left out, at full size it needs a GPU; `effdl reproduce {chapter} {stem}` runs it all the "
+                "same"
             )
             continue
         if plan.data is not None and plan.data not in loaded:

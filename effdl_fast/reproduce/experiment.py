@@ -24,7 +24,9 @@ Setting = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a run is. data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the experiment's own."""
+    """How large a run is. data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the
+    experiment's own.
+    """
 
     trials: int
     epochs: int
@@ -37,7 +39,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of one setting. `seed` fixes initialisation, shuffles and augmentation; call `tick(text)` after every epoch."""
+    """One run of one setting. `seed` fixes initialisation, shuffles and augmentation; call `tick(text)` after every
+    epoch.
+    """
 
     setting: Setting
     plan: Plan
@@ -95,9 +99,9 @@ class Result:
 class Experiment:
     """One table or figure of the thesis.
 
-    title, thesis (where it stands), about (what is done and which choices are ours); settings by name; full: the thesis's size;
-    quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a Result; heavy: at full size it is work
-    for a GPU, so a whole chapter leaves it out on a CPU.
+    title, thesis (where it stands), about (what is done and which choices are ours); settings by name; full: the
+    thesis's size; quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a
+    Result; heavy: at full size it is work for a GPU, so a whole chapter leaves it out on a CPU.
     """
 
     title: str

@@ -1,4 +1,6 @@
-"""The few kinds of plot the reports use, through matplotlib's object interface: no global figure, no display, no changed settings."""
+"""The few kinds of plot the reports use, through matplotlib's object interface: no global figure, no display, no
+changed settings.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ def curves(
     log_y: bool = False,
     columns: int = 3,
 ) -> Plot:
-    """Lines in one or several panels: panels[title][label] = (x values, y values). A legend stands in the first panel."""
+    """Lines in one or several panels: panels[title][label] = (x values, y values). A legend stands in the first panel.
+    """
     figure, axes = _grid(len(panels), columns)
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         seen: dict[str, int] = {}

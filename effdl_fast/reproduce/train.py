@@ -1,7 +1,8 @@
 """The one training loop of the demo and of every experiment: plain SGD on a data set in memory, deterministic by seed.
 
-Scaling, stated once: a loss is the sum over classes and the *mean over the mini-batch*, so a learning rate here multiplies batch-mean
-gradients. No global random state is touched: shuffles and augmentation draw from their own generator.
+Scaling, stated once: a loss is the sum over classes and the *mean over the mini-batch*, so a learning rate here
+multiplies batch-mean gradients. No global random state is touched: shuffles and augmentation draw from their own
+generator.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ EVAL_BATCH = 2000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `milestones` are epochs after which lr is multiplied by 0.1; `max_steps` cuts every epoch short (smoke runs)."""
+    """How to train. `milestones` are epochs after which lr is multiplied by 0.1; `max_steps` cuts every epoch short
+    (smoke runs).
+    """
 
     epochs: int
     lr: float
@@ -56,7 +59,8 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """1-based epoch of the smallest test error: the thesis's point of convergence (0 where no epoch was completed)."""
+        """1-based epoch of the smallest test error: the thesis's point of convergence (0 where no epoch was completed).
+        """
         return self.test_error.index(self.best_error) + 1 if self.test_error else 0
 
     def as_dict(self) -> dict[str, object]:
@@ -67,7 +71,9 @@ class Observer:
     """Looks into a run without changing it."""
 
     def after_backward(self, epoch: int, step: int, logits: Tensor) -> None:
-        """After the gradients of step `step` (0-based) of epoch `epoch` (1-based); `logits.grad` holds those of the mean loss."""
+        """After the gradients of step `step` (0-based) of epoch `epoch` (1-based); `logits.grad` holds those of the
+        mean loss.
+        """
 
 
 @contextlib.contextmanager
@@ -100,8 +106,8 @@ def train(
 ) -> History:
     """Train `model` in place on `data` (both on one device) and test it after every epoch.
 
-    loss(logits, target) is the scalar mean over the batch; tick(text) is called after every epoch. The last incomplete mini-batch of an
-    epoch is left out.
+    loss(logits, target) is the scalar mean over the batch; tick(text) is called after every epoch. The last incomplete
+    mini-batch of an epoch is left out.
     """
     watch = observer or Observer()
     optimizer = torch.optim.SGD(
@@ -176,7 +182,8 @@ def error_rate(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def crop_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crops of the zero-padded images x (N, C, H, W), half of them mirrored; draws from `generator` on the CPU."""
+    """Random crops of the zero-padded images x (N, C, H, W), half of them mirrored; draws from `generator` on the CPU.
+    """
     n, _, height, width = x.shape
     offsets = torch.randint(0, 2 * CROP_PADDING + 1, (2, n, 1), generator=generator).to(x.device)
     flip = torch.randint(0, 2, (n, 1), generator=generator).to(x.device, torch.bool)

@@ -1,12 +1,14 @@
-"""Section 4.14: second derivatives of the error in one output unit, analytically (eqs. 4.1-4.4 and the gradient-amplified ones).
+"""Section 4.14: second derivatives of the error in one output unit, analytically (eqs. 4.1-4.4 and the
+gradient-amplified ones).
 
-Under the sum-of-squares error E = 1/2 (y - t)^2 (a square without the 1/2 in the thesis's formulas, whose results are those with it):
+Under the sum-of-squares error E = 1/2 (y - t)^2 (a square without the 1/2 in the thesis's formulas, whose results are
+those with it):
 
     linear   1                                 softmax  e^2x/s^2 - e^x/s (t - e^x/s), s held constant
     exp      e^2x - e^x (t - e^x)              pow3     9x^4 - 6x (t - x^3)
 
-Under gradient amplification the gradient is y - t itself, so its derivative is y': e^x, 3x^2, and for the softmax with cross-entropy the
-thesis says 1. The exact value there is y (1 - y) <= 1/4; both are shown.
+Under gradient amplification the gradient is y - t itself, so its derivative is y': e^x, 3x^2, and for the softmax with
+cross-entropy the thesis says 1. The exact value there is y (1 - y) <= 1/4; both are shown.
 """
 
 from __future__ import annotations
@@ -108,14 +110,15 @@ def figures(result: Result) -> list[Plot]:
         for label in raw
     }
     caption = (
-        "Second derivative of the error with respect to one output x, logarithmic; values at or below 0 (the error is concave "
-        f"there) are drawn at 0.0001. Softmax with normaliser s = {result.settings['t0']['s']:g}."
+        "Second derivative of the error with respect to one output x, logarithmic; values at or below 0 (the error is "
+        f"concave there) are drawn at 0.0001. Softmax with normaliser s = {result.settings['t0']['s']:g}."
     )
     return [plots.curves("curvature", caption, panels, x="x", y="second derivative", log_y=True, columns=2)]
 
 
 def claims(result: Result) -> list[Claim]:
-    """The order that sec. 4.14 reads off the first terms of eqs. 4.1-4.4, and its value for softmax with cross-entropy."""
+    """The order that sec. 4.14 reads off the first terms of eqs. 4.1-4.4, and its value for softmax with cross-entropy.
+    """
     s = result.settings["t0"]["s"]
     grid = [i / 100 for i in range(100, 1001)]
     overtakes = next(x for x in grid if math.exp(2 * x) > 9 * x**4)

@@ -17,7 +17,8 @@ from effdl_fast.reproduce.ch4.parts.cnn import five_layer_cnn
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 
-# alpha, beta and target values: secs. 4.5 and 4.7. Learning rates: ours, see docs/reproduce.md (the thesis does not give them).
+# alpha, beta and target values: secs. 4.5 and 4.7. Learning rates: ours, see docs/reproduce.md (the thesis does not
+# give them).
 SETTINGS: dict[str, dict[str, Any]] = {
     "softmax": {"output": "softmax", "lr": 0.1, "batch_size": 100},
     "exp-GA": {"output": "exp", "alpha": 0.1, "target_value": 16.0, "lr": 0.01, "batch_size": 100},
@@ -45,7 +46,8 @@ def claims(result: Result) -> list[Claim]:
 
 
 def faster_than_softmax(result: Result, labels: tuple[str, ...], softmax: str = "softmax") -> list[Claim]:
-    """For each label: does the median error drop faster, i.e. is softmax's best median error reached in fewer epochs?"""
+    """For each label: does the median error drop faster, i.e. is softmax's best median error reached in fewer epochs?
+    """
     target = min(median_curve(result, softmax), default=math.inf)
     needed = epochs_to_reach(median_curve(result, softmax), target)
     out = []
@@ -64,9 +66,10 @@ EXPERIMENT = Experiment(
     title="Five-layer CNN on CIFAR-10",
     thesis="Fig. 4.1a, secs. 4.5 and 4.7",
     about=(
-        "Four 3x3 convolutions (64, 64, 128, 128 channels times `width`; the thesis names no widths), batch normalisation and ReLU, 2x2 "
-        "max-pooling after the second and the fourth, an affine output layer. Plain SGD, fixed learning rate. exp-GA with alpha 0.1 and "
-        "t in {0, 16}, pow3-GA with alpha 0.001, beta 0.4, t in {0, 10}. " + SCALING
+        "Four 3x3 convolutions (64, 64, 128, 128 channels times `width`; the thesis names no widths), batch "
+        "normalisation and ReLU, 2x2 max-pooling after the second and the fourth, an affine output layer. Plain SGD, "
+        "fixed learning rate. exp-GA with alpha 0.1 and t in {0, 16}, pow3-GA with alpha 0.001, beta 0.4, t in {0, "
+        "10}. " + SCALING
     ),
     settings=SETTINGS,
     full=Plan(

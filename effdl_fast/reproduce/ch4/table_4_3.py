@@ -8,9 +8,10 @@ EXPERIMENT = preset(
     data="torchvision:CIFAR10",
     trials=1,
     note=(
-        "A PyramidNet of basic blocks has 6n + 2 layers, so the thesis's 55-layer network is taken to be the one of 56 (n = 9). Nesterov "
-        "momentum and initialisation as in Han et al. (2017), whose settings the thesis says it used."
-        " The table gives no weight decay for exp-GA with 55 layers; that of its softmax and of exp-GA with 110 layers is used."
+        "A PyramidNet of basic blocks has 6n + 2 layers, so the thesis's 55-layer network is taken to be the one of "
+        "56 (n = 9). Nesterov momentum and initialisation as in Han et al. (2017), whose settings the thesis says it "
+        "used. The table gives no weight decay for exp-GA with 55 layers; that of its softmax and of exp-GA with 110 "
+        "layers is used."
     ),
     rows={
         "PyramidNet-55 softmax": (6.02, row("pyramidnet-56", "softmax", 0.1, 0.0001, nesterov=True)),

@@ -8,8 +8,9 @@ EXPERIMENT = preset(
     data="torchvision:CIFAR100",
     trials=1,
     note=(
-        "A PyramidNet of basic blocks has 6n + 2 layers, so the thesis's 55-layer network is taken to be the one of 56 (n = 9). Nesterov "
-        "momentum and initialisation as in Han et al. (2017), whose settings the thesis says it used."
+        "A PyramidNet of basic blocks has 6n + 2 layers, so the thesis's 55-layer network is taken to be the one of "
+        "56 (n = 9). Nesterov momentum and initialisation as in Han et al. (2017), whose settings the thesis says it "
+        "used."
     ),
     rows={
         "PyramidNet-55 softmax": (25.23, row("pyramidnet-56", "softmax", 0.5, 0.0001, nesterov=True)),

@@ -30,8 +30,8 @@ def classify(
 ) -> History:
     """Train make(sample shape, number of classes) as trial.setting says.
 
-    Plan options read here: train_samples, test_samples (a random part), max_steps (mini-batches an epoch), batch_size (instead of
-    the setting's); None or absent means no change.
+    Plan options read here: train_samples, test_samples (a random part), max_steps (mini-batches an epoch), batch_size
+    (instead of the setting's); None or absent means no change.
     """
     options = trial.plan.options
     data = trial.dataset
@@ -48,7 +48,9 @@ def classify(
 
 
 def error_table(result: Result, thesis: Mapping[str, tuple[float | None, float | None]], caption: str) -> Table:
-    """Median smallest test error and median epoch of it, beside the thesis's (error %, epoch); None where it gives none."""
+    """Median smallest test error and median epoch of it, beside the thesis's (error %, epoch); None where it gives
+    none.
+    """
     rows: list[list[str | float | None]] = []
     for label in result.settings:
         runs = result.of(label)

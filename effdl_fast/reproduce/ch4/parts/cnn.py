@@ -9,7 +9,8 @@ from torch import nn
 
 FIVE_LAYER_CHANNELS = (64, 64, 128, 128)  # the thesis gives no widths: ours
 FIVE_LAYER_POOLED = (2, 4)  # 2x2 max-pooling after these convolutions
-# All-CNN-C of Springenberg et al. (2014), table 1: (channels, kernel, stride); the last 1x1 convolution has one channel per class.
+# All-CNN-C of Springenberg et al. (2014), table 1: (channels, kernel, stride); the last 1x1 convolution has one channel
+# per class.
 ALL_CNN = ((96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3, 2), (192, 3, 1), (192, 1, 1))
 
 
@@ -46,7 +47,9 @@ def five_layer_cnn(sample_shape: tuple[int, ...], classes: int, width: float = 1
 
 
 def ten_layer_cnn(sample_shape: tuple[int, ...], classes: int, width: float = 1.0) -> nn.Sequential:
-    """Sec. 4.10: All-CNN-C with batch normalisation, its average pooling replaced by a fully connected layer; images as above."""
+    """Sec. 4.10: All-CNN-C with batch normalisation, its average pooling replaced by a fully connected layer; images as
+    above.
+    """
     channels, height, wide = image_shape(sample_shape)
     layers: list[nn.Module] = []
     for outputs, kernel, stride in ALL_CNN:

@@ -1,7 +1,8 @@
 """Output layers of chapter 4: an activation with the loss that makes its error gradient the canonical y - t (sec. 4.3).
 
-A network ends in linear units x; the loss is applied to them, so "activation + loss" is one function here, as in sec. 4.8. Its gradient
-with respect to x, per sample, is y - t with y the activation of x: softmax, sigmoid, tanh, x, alpha exp(x) or alpha x^3 + beta.
+A network ends in linear units x; the loss is applied to them, so "activation + loss" is one function here, as in sec.
+4.8. Its gradient with respect to x, per sample, is y - t with y the activation of x: softmax, sigmoid, tanh, x, alpha
+exp(x) or alpha x^3 + beta.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Settings = Mapping[str, object]
 def make_loss(output: str, **settings: float) -> Loss:
     """loss(logits (N, C), target (N,)) -> scalar, the sum over classes and mean over the batch.
 
-    output: softmax, sigmoid, tanh, linear, exp or pow3. settings: alpha, beta, target_value, negative_value where the output has them.
+    output: softmax, sigmoid, tanh, linear, exp or pow3. settings: alpha, beta, target_value, negative_value where the
+    output has them.
     """
     if output not in OUTPUTS:
         raise ValueError(f"output: {output!r} is not one of {', '.join(OUTPUTS)}")

@@ -1,7 +1,7 @@
 """The common form of Tables 4.2-4.4: large networks on CIFAR with the settings the thesis tabulates, for a GPU machine.
 
-300 epochs of SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, 128 images a step, random crops and flips
-(secs. 4.11, 4.12). Images smaller than 32x32 (smoke runs on the digits) are padded with zeros.
+300 epochs of SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, 128 images a step, random
+crops and flips (secs. 4.11, 4.12). Images smaller than 32x32 (smoke runs on the digits) are padded with zeros.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from effdl_fast.reproduce.report import Plot, Table
 IMAGE = 32
 SCHEDULE: dict[str, Any] = {"momentum": 0.9, "milestones": [150, 225], "batch_size": 128, "augment": True}
 ABOUT = (
-    "SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, weight decay on all parameters, mini-batches of 128 (the "
-    "thesis does not say), random crops with padding 4 and horizontal flips. " + SCALING
+    "SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, weight decay on all parameters, "
+    "mini-batches of 128 (the thesis does not say), random crops with padding 4 and horizontal flips. " + SCALING
 )
 
 

@@ -1,8 +1,10 @@
-"""PyramidNet of Han et al., "Deep Pyramidal Residual Networks" (CVPR 2017), the additive kind with basic blocks, for CIFAR images.
+"""PyramidNet of Han et al., "Deep Pyramidal Residual Networks" (CVPR 2017), the additive kind with basic blocks, for
+CIFAR images.
 
-Three groups of n basic blocks (BN-conv3x3-BN-ReLU-conv3x3-BN, their Fig. 6d), depth 6n + 2. Block k of N = 3n widens the network to
-16 + k alpha / N channels, rounded to the nearest whole number as in the authors' code (their eq. 2 says floor); shortcuts are identities padded with zero channels, 2x2 average-pooled where the second
-and third group halve the image. Convolutions are initialised as in He et al. ("msra").
+Three groups of n basic blocks (BN-conv3x3-BN-ReLU-conv3x3-BN, their Fig. 6d), depth 6n + 2. Block k of N = 3n widens
+the network to 16 + k alpha / N channels, rounded to the nearest whole number as in the authors' code (their eq. 2 says
+floor); shortcuts are identities padded with zero channels, 2x2 average-pooled where the second and third group halve
+the image. Convolutions are initialised as in He et al. ("msra").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """VGG-13 and VGG-19 (Simonyan & Zisserman, 2015, table 1, columns B and E) with batch normalisation, as used on CIFAR.
 
-The three large fully connected layers made for 7x7x512 ImageNet features become one layer, since five poolings leave 1x1x512 of a 32x32
-image; so this is not torchvision's VGG, whose 4096-unit layers would hold 9 of 10 parameters.
+The three large fully connected layers made for 7x7x512 ImageNet features become one layer, since five poolings leave
+1x1x512 of a 32x32 image; so this is not torchvision's VGG, whose 4096-unit layers would hold 9 of 10 parameters.
 """
 
 from __future__ import annotations

@@ -1,0 +1,449 @@
+// The CUDA kernels of every GA loss, written once over a Loss functor and a storage type (contract: ga_loss_cuda.h).
+// Two layouts: rows (a group of threads walks the classes of one sample) and planes (each thread owns neighbouring
+// positions and walks the classes). Each reads and writes the logits once. Around them, where needed: prepare (tabulate
+// alpha, sum the target weights) and finish (add up the blocks' sums), both in ga_loss_cuda.cu.
+#pragma once
+#include "common/cuda_utils.cuh"
+#include "common/ga_loss_cpu.h"
+#include "common/ga_loss_cuda.h"
+
+namespace effdl::ga_loss {
+
+using cuda::Pack;
+using cuda::Real;
+
+constexpr int kThreads = 256;
+constexpr int kMaxBlocks = 2048;       // 4 full waves of 512 resident blocks; items beyond that are looped over
+constexpr int kMaxPrepareBlocks = 256;  // each block of the main kernel adds these up with one load per thread
+constexpr int kFlush = 8;              // classes summed in float before they go to double
+constexpr int32_t kBadTarget = -3;     // beside kNoPositive and kIgnored
+
+template <class T>
+constexpr int kRowPack = 16 / static_cast<int>(sizeof(T));
+// Planes keep several values per position in registers: more than 4 positions would spill.
+template <class T>
+constexpr int kPlanePack = sizeof(T) == 8 ? 2 : 4;
+
+// A coefficient as the kernels take it, see AlphaTerms.
+template <class Real>
+struct alignas(2 * sizeof(Real)) Terms {
+  Real hi, lo;
+};
+
+// How a problem is cut into blocks, and where the workspace's parts are.
+struct Plan {
+  bool planes;
+  int pack;          // elements per access: 1, kRowPack or kPlanePack
+  int group;         // rows: threads per row; planes: threads side by side along the positions
+  int64_t pieces;    // parts a row's classes are cut into,
+  int piece;         // of this many classes
+  int64_t items;     // rows: row pieces; planes: (tile of positions) pieces
+  int blocks;        // of the main kernel
+  bool count_first;  // prepare sums the weights; else every block of the main kernel does so for itself
+  int prepare_blocks;     // 0: not needed
+  double alpha;           // scalar alpha, or its logarithm
+  int64_t alpha_entries;  // of the table; 0: scalar
+  Strides alpha_strides;  // into the table
+  double exp_clamp;
+  double* partials;  // (loss, weight) per block; for Reduction::none with pieces > 1 a loss per row piece
+  double* counts;    // weight per block of prepare
+  void* table;       // Terms per distinct alpha
+};
+
+// Also brings the problem into the layout that the plan is for.
+Plan make_plan(Problem* problem, bool log_alpha);
+void prepare(const char* op, const Problem& problem, const Plan& plan, bool log_alpha, void* stream);
+void finish(const char* op, const Problem& problem, const Plan& plan, void* stream);
+
+struct RowTarget {
+  int hot;        // kNoPositive, kIgnored, kBadTarget or the class
+  double weight;  // in the mean's denominator
+};
+
+__device__ inline RowTarget row_target(const Problem& p, int64_t i, int64_t s) {
+  if (p.target == nullptr) return {kNoPositive, 1.0};
+  const int64_t t = p.target[i * p.target_strides.n + s * p.target_strides.s];
+  if (t == p.ignore_index) return {kIgnored, 0.0};
+  if (t < 0 || t >= p.class_total) return {kBadTarget, 0.0};
+  const int64_t local = t - p.class_start;
+  const double w = p.weight == nullptr ? 1.0 : cuda::read<double>(p.weight, p.weight_dtype, t * p.weight_stride);
+  return {local >= 0 && local < p.classes ? static_cast<int>(local) : kNoPositive, w};
+}
+
+// What multiplies the row's loss and gradient.
+__device__ inline double row_factor(const RowTarget& t) { return t.hot == kBadTarget ? nan("") : t.weight; }
+
+__device__ inline void split_row(const Problem& p, int64_t row, int64_t* i, int64_t* s) {
+  *i = p.inner == 1 ? row : row / p.inner;
+  *s = row - *i * p.inner;
+}
+
+// This thread's share of the target weights, counting with every kThreads-th from `first` on.
+__device__ inline double weight_share(const Problem& p, int64_t first, int64_t step) {
+  double sum = 0.0;
+  for (int64_t row = first; row < p.n * p.inner; row += step) {
+    int64_t i, s;
+    split_row(p, row, &i, &s);
+    sum += row_target(p, i, s).weight;
+  }
+  return sum;
+}
+
+// The mean's 1/denominator where the gradient is divided by it, else 1. All threads of the block call it.
+__device__ inline double gradient_factor(const Problem& p, const Plan& plan) {
+  if (p.reduction != Reduction::mean || p.deferred_norm != nullptr || p.grad == nullptr) return 1.0;
+  if (p.target == nullptr) return 1.0 / static_cast<double>(p.n * p.inner);
+  double share = 0.0;
+  if (!plan.count_first) {
+    share = weight_share(p, threadIdx.x, kThreads);
+  } else if (threadIdx.x < plan.prepare_blocks) {
+    share = plan.counts[threadIdx.x];
+  }
+  return 1.0 / cuda::block_sum<kThreads>(share);
+}
+
+// The results of a reduction, from the sums over everything.
+__device__ inline void write_reduced(const Problem& p, double loss, double weight) {
+  const bool mean = p.reduction == Reduction::mean;
+  cuda::write(p.loss, p.loss_dtype, 0, mean ? loss / weight : loss);
+  if (p.deferred_norm != nullptr) *p.deferred_norm = mean ? static_cast<float>(1.0 / weight) : 1.0f;
+}
+
+// Ends the main kernel: each thread brings its sums.
+__device__ inline void end_block(const Problem& p, const Plan& plan, double loss, double weight) {
+  if (p.reduction == Reduction::none) {
+    if (p.deferred_norm != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *p.deferred_norm = 1.0f;
+    return;
+  }
+  loss = cuda::block_sum<kThreads>(loss);
+  weight = cuda::block_sum<kThreads>(weight);
+  if (threadIdx.x != 0) return;
+  if (plan.blocks == 1) {
+    write_reduced(p, loss, weight);
+  } else {
+    plan.partials[2 * blockIdx.x] = loss;
+    plan.partials[2 * blockIdx.x + 1] = weight;
+  }
+}
+
+template <class Real>
+__device__ inline Constants<Real> constants(const Problem& p, const Plan& plan) {
+  return {static_cast<Real>(p.target_value), static_cast<Real>(p.negative_value), static_cast<Real>(p.beta),
+          static_cast<Real>(p.has_clamp ? p.clamp : INFINITY), static_cast<Real>(plan.exp_clamp)};
+}
+
+// The alpha of (i, any class, s), unless it differs between classes.
+template <class Real>
+__device__ inline Terms<Real> row_alpha(const Plan& plan, int64_t i, int64_t s) {
+  if (plan.alpha_entries > 0) {
+    return static_cast<const Terms<Real>*>(plan.table)[i * plan.alpha_strides.n + s * plan.alpha_strides.s];
+  }
+  const Real hi = static_cast<Real>(plan.alpha);
+  return {hi, static_cast<Real>(plan.alpha - static_cast<double>(hi))};
+}
+
+// What the elements of one row have in common.
+template <class T>
+struct Row {
+  const T* x;
+  T* grad;
+  const T* dense;
+  int hot;
+  Terms<Real<T>> alpha;
+  Real<T> scale;  // of the gradient
+};
+
+// n consecutive classes from c on: stores their gradient, returns their sum of l(x, t).
+template <class Loss, class T, int n>
+__device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, const Row<T>& row,
+                                   int c, const Pack<T, n>& x) {
+  Real<T> t[n];
+  if (row.dense != nullptr) {
+    const Pack<T, n> dense = cuda::load<T, n>(row.dense + c * p.dense_strides.c);
+#pragma unroll
+    for (int j = 0; j < n; ++j) t[j] = cuda::to_real(dense.v[j]);
+  } else {
+#pragma unroll
+    for (int j = 0; j < n; ++j) t[j] = c + j == row.hot ? k.target_value : k.negative_value;
+  }
+  Terms<Real<T>> alpha[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j) alpha[j] = row.alpha;
+  if (plan.alpha_strides.c != 0) {
+#pragma unroll
+    for (int j = 0; j < n; ++j) alpha[j] = static_cast<const Terms<Real<T>>*>(plan.table)[c + j];
+  }
+  Real<T> value[n], delta[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    value[j] = Loss::eval(cuda::to_real(x.v[j]), t[j], alpha[j], k, &delta[j]);
+    delta[j] *= row.scale;
+  }
+  if (row.dense != nullptr && p.weight != nullptr) {
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+      const Real<T> w = cuda::read<Real<T>>(p.weight, p.weight_dtype, (c + j) * p.weight_stride);
+      value[j] *= w;
+      delta[j] *= w;
+    }
+  }
+  if (row.grad != nullptr) {
+    Pack<T, n> out;
+#pragma unroll
+    for (int j = 0; j < n; ++j) out.v[j] = cuda::from_real<T>(delta[j]);
+    cuda::store<T, n>(row.grad + c * p.grad_strides.c, out);
+  }
+  Real<T> sum = value[0];
+#pragma unroll
+  for (int j = 1; j < n; ++j) sum += value[j];
+  return sum;
+}
+
+// Elements before the first 16-byte boundary, which must be the same for all of the row's tensors; all if it is not.
+template <class T>
+__device__ inline int head_length(const Plan& plan, const Row<T>& row, int c0, int c1) {
+  const auto x = reinterpret_cast<uintptr_t>(row.x + c0);
+  uintptr_t differ = 0;
+  if (row.grad != nullptr) differ |= x ^ reinterpret_cast<uintptr_t>(row.grad + c0);
+  if (row.dense != nullptr) differ |= x ^ reinterpret_cast<uintptr_t>(row.dense + c0);
+  if (plan.pack == 1 || differ % 16 != 0) return c1 - c0;
+  const int head = static_cast<int>((16 - x % 16) % 16 / sizeof(T));
+  return head < c1 - c0 ? head : c1 - c0;
+}
+
+// Classes [c0, c1) of a row by the `group` threads of which this is number `lane`; returns this thread's sum.
+template <class Loss, class T>
+__device__ inline double row_piece(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, const Row<T>& row,
+                                   int c0, int c1, int lane) {
+  constexpr int n = kRowPack<T>;
+  const int group = plan.group;
+  if (row.hot == kIgnored) {
+    if (row.grad == nullptr) return 0.0;
+    for (int c = c0 + lane; c < c1; c += group) row.grad[c * p.grad_strides.c] = cuda::from_real<T>(0);
+    return 0.0;
+  }
+  const int head = head_length(plan, row, c0, c1);
+  const int packs = (c1 - c0 - head) / n;
+  const int tail = c0 + head + packs * n;
+  double total = 0.0;
+#pragma unroll 1
+  for (int i = lane; i < c1 - c0 - packs * n; i += group) {
+    const int c = i < head ? c0 + i : tail + i - head;
+    const Pack<T, 1> x = {{row.x[c * p.logits_strides.c]}};
+    total += row_step<Loss, T, 1>(p, plan, k, row, c, x);
+  }
+  // Two loads are under way before the first is used: with 4 blocks per multiprocessor this covers the memory latency.
+#pragma unroll 1
+  for (int i = lane; i < packs; i += 2 * group) {
+    const int c = c0 + head + i * n;
+    const bool second = i + group < packs;
+    const Pack<T, n> x0 = cuda::load<T, n>(row.x + c);
+    Pack<T, n> x1;
+    if (second) x1 = cuda::load<T, n>(row.x + c + group * n);
+    Real<T> sum = row_step<Loss, T, n>(p, plan, k, row, c, x0);
+    if (second) sum += row_step<Loss, T, n>(p, plan, k, row, c + group * n, x1);
+    total += sum;
+  }
+  return total;
+}
+
+template <class Loss, class T>
+__global__ void __launch_bounds__(kThreads, 4) rows_kernel(const Problem p, const Plan plan) {
+  const double factor = gradient_factor(p, plan);
+  const Constants<Real<T>> k = constants<Real<T>>(p, plan);
+  const int groups = kThreads / plan.group;
+  const int lane = threadIdx.x & (plan.group - 1);
+  double loss = 0.0, weight = 0.0;
+  // The trip count is the same for all threads of a block: sums over lanes need them all.
+  for (int64_t first = int64_t{blockIdx.x} * groups; first < plan.items; first += int64_t{gridDim.x} * groups) {
+    const int64_t item = first + threadIdx.x / plan.group;
+    double value = 0.0;
+    if (item < plan.items) {
+      const int64_t r = plan.pieces == 1 ? item : item / plan.pieces;
+      const int64_t part = item - r * plan.pieces;
+      int64_t i, s;
+      split_row(p, r, &i, &s);
+      const RowTarget target = row_target(p, i, s);
+      const double w = row_factor(target);
+      Row<T> row;
+      row.x = static_cast<const T*>(p.logits) + i * p.logits_strides.n + s * p.logits_strides.s;
+      row.grad = p.grad == nullptr ? nullptr : static_cast<T*>(p.grad) + i * p.grad_strides.n + s * p.grad_strides.s;
+      row.dense = p.dense == nullptr
+                      ? nullptr
+                      : static_cast<const T*>(p.dense) + i * p.dense_strides.n + s * p.dense_strides.s;
+      row.hot = target.hot;
+      row.alpha = row_alpha<Real<T>>(plan, i, s);
+      row.scale = static_cast<Real<T>>(w * factor);
+      const int c0 = static_cast<int>(part * plan.piece);
+      const int c1 = p.classes - c0 < plan.piece ? static_cast<int>(p.classes) : c0 + plan.piece;
+      value = row_piece<Loss, T>(p, plan, k, row, c0, c1, lane) * w;
+      if (lane == 0 && part == 0) weight += target.weight;
+    }
+    if (p.reduction != Reduction::none) {
+      loss += value;
+      continue;
+    }
+    value = plan.group == kThreads ? cuda::block_sum<kThreads>(value) : cuda::lanes_sum(value, plan.group);
+    if (lane != 0 || item >= plan.items) continue;
+    if (plan.pieces == 1) {
+      cuda::write(p.loss, p.loss_dtype, item, value);
+    } else {
+      plan.partials[item] = value;
+    }
+  }
+  end_block(p, plan, loss, weight);
+}
+
+// One class of n neighbouring positions: stores the gradient, adds l(x, t) to sum.
+template <class Loss, class T, int n>
+__device__ inline void plane_step(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, int c,
+                                  const Pack<T, n>& x, T* grad, const T* dense, const int (&hot)[n],
+                                  const Terms<Real<T>> (&alpha)[n], const Real<T> (&scale)[n], Real<T> (&sum)[n]) {
+  Real<T> t[n];
+  if (dense != nullptr) {
+    const Pack<T, n> d = cuda::load<T, n>(dense + c * p.dense_strides.c);
+#pragma unroll
+    for (int j = 0; j < n; ++j) t[j] = cuda::to_real(d.v[j]);
+  } else {
+#pragma unroll
+    for (int j = 0; j < n; ++j) t[j] = c == hot[j] ? k.target_value : k.negative_value;
+  }
+  const bool per_class = plan.alpha_strides.c != 0;
+  Terms<Real<T>> class_alpha = {};
+  if (per_class) class_alpha = static_cast<const Terms<Real<T>>*>(plan.table)[c];
+  Real<T> w = 1;
+  if (dense != nullptr && p.weight != nullptr) w = cuda::read<Real<T>>(p.weight, p.weight_dtype, c * p.weight_stride);
+  Pack<T, n> out;
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    Real<T> delta;
+    const Real<T> value = Loss::eval(cuda::to_real(x.v[j]), t[j], per_class ? class_alpha : alpha[j], k, &delta) * w;
+    const bool ignored = hot[j] == kIgnored;  // its logits may be NaN: select, never multiply
+    out.v[j] = cuda::from_real<T>(ignored ? Real<T>(0) : delta * (scale[j] * w));
+    sum[j] += ignored ? Real<T>(0) : value;
+  }
+  if (grad != nullptr) cuda::store<T, n>(grad + c * p.grad_strides.c, out);
+}
+
+// Classes c0 + lane, c0 + lane + lanes, ... below c1 of the positions (i, s) to (i, s + n - 1).
+template <class Loss, class T, int n>
+__device__ inline void plane_piece(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, double factor,
+                                   int64_t i, int64_t s, int c0, int c1, int lanes, double (&total)[n]) {
+  int hot[n];
+  Terms<Real<T>> alpha[n];
+  Real<T> scale[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j) {
+    const RowTarget target = row_target(p, i, s + j);
+    hot[j] = target.hot;
+    alpha[j] = row_alpha<Real<T>>(plan, i, s + j);
+    scale[j] = static_cast<Real<T>>(row_factor(target) * factor);
+  }
+  const T* x = static_cast<const T*>(p.logits) + i * p.logits_strides.n + s * p.logits_strides.s;
+  T* grad = static_cast<T*>(p.grad);
+  if (grad != nullptr) grad += i * p.grad_strides.n + s * p.grad_strides.s;
+  const T* dense = static_cast<const T*>(p.dense);
+  if (dense != nullptr) dense += i * p.dense_strides.n + s * p.dense_strides.s;
+#pragma unroll 1
+  for (int c = c0; c < c1;) {
+    const int stop = c1 - c > kFlush * lanes ? c + kFlush * lanes : c1;
+    Real<T> sum[n] = {};
+#pragma unroll 1
+    for (; c < stop; c += 2 * lanes) {
+      const bool second = c + lanes < stop;
+      const Pack<T, n> x0 = cuda::load<T, n>(x + c * p.logits_strides.c);
+      Pack<T, n> x1;
+      if (second) x1 = cuda::load<T, n>(x + (c + lanes) * p.logits_strides.c);
+      plane_step<Loss, T, n>(p, plan, k, c, x0, grad, dense, hot, alpha, scale, sum);
+      if (second) plane_step<Loss, T, n>(p, plan, k, c + lanes, x1, grad, dense, hot, alpha, scale, sum);
+    }
+#pragma unroll
+    for (int j = 0; j < n; ++j) total[j] += sum[j];
+  }
+}
+
+template <class Loss, class T, int n>
+__device__ inline void planes_body(const Problem& p, const Plan& plan, double factor, double* loss, double* weight) {
+  const Constants<Real<T>> k = constants<Real<T>>(p, plan);
+  const int lanes = kThreads / plan.group;                  // threads that share the classes of a position
+  const int x = threadIdx.x & (plan.group - 1), y = threadIdx.x / plan.group;
+  const int64_t packs = p.inner / n;
+  for (int64_t item = blockIdx.x; item < plan.items; item += gridDim.x) {
+    const int64_t tile = plan.pieces == 1 ? item : item / plan.pieces;
+    const int64_t part = item - tile * plan.pieces;
+    const int64_t pack = tile * plan.group + x;
+    const bool inside = pack < p.n * packs;
+    const int64_t i = inside ? pack / packs : 0;
+    const int64_t s = inside ? (pack - i * packs) * n : 0;
+    double total[n] = {};
+    if (inside) {
+      const int c0 = static_cast<int>(part * plan.piece);
+      const int c1 = p.classes - c0 < plan.piece ? static_cast<int>(p.classes) : c0 + plan.piece;
+      plane_piece<Loss, T, n>(p, plan, k, factor, i, s, c0 + y, c1, lanes, total);
+    }
+#pragma unroll
+    for (int j = 0; j < n; ++j) {
+      const RowTarget target = inside ? row_target(p, i, s + j) : RowTarget{kIgnored, 0.0};
+      double value = target.hot == kIgnored ? 0.0 : total[j] * row_factor(target);
+      if (y == 0 && part == 0) *weight += target.weight;
+      if (p.reduction != Reduction::none) {
+        *loss += value;
+        continue;
+      }
+      __shared__ double values[kThreads];
+      if (lanes > 1) {
+        __syncthreads();  // the previous readers are done
+        values[threadIdx.x] = value;
+        __syncthreads();
+        if (y == 0) {
+          for (int lane = 1; lane < lanes; ++lane) value += values[lane * plan.group + x];
+        }
+      }
+      if (y != 0 || !inside) continue;
+      const int64_t row = i * p.inner + s + j;
+      if (plan.pieces == 1) {
+        cuda::write(p.loss, p.loss_dtype, row, value);
+      } else {
+        plan.partials[row * plan.pieces + part] = value;
+      }
+    }
+  }
+}
+
+template <class Loss, class T>
+__global__ void __launch_bounds__(kThreads, 4) planes_kernel(const Problem p, const Plan plan) {
+  const double factor = gradient_factor(p, plan);
+  double loss = 0.0, weight = 0.0;
+  if (plan.pack == 1) {
+    planes_body<Loss, T, 1>(p, plan, factor, &loss, &weight);
+  } else {
+    planes_body<Loss, T, kPlanePack<T>>(p, plan, factor, &loss, &weight);
+  }
+  end_block(p, plan, loss, weight);
+}
+
+template <class Loss>
+void run_cuda(const char* op, Problem p, int device, void* stream) {
+  const cuda::DeviceGuard guard(device, op);
+  const Plan plan = make_plan(&p, Loss::kLogAlpha);
+  prepare(op, p, plan, Loss::kLogAlpha, stream);
+  auto run = [&](auto rows, auto planes) {
+    cuda::launch(op, plan.planes ? planes : rows, plan.blocks, kThreads, stream, p, plan);
+  };
+  switch (p.dtype) {
+    case Dtype::f64:
+      run(rows_kernel<Loss, double>, planes_kernel<Loss, double>);
+      break;
+    case Dtype::f16:
+      run(rows_kernel<Loss, __half>, planes_kernel<Loss, __half>);
+      break;
+    case Dtype::bf16:
+      run(rows_kernel<Loss, __nv_bfloat16>, planes_kernel<Loss, __nv_bfloat16>);
+      break;
+    default:
+      run(rows_kernel<Loss, float>, planes_kernel<Loss, float>);
+  }
+  finish(op, p, plan, stream);
+}
+
+}  // namespace effdl::ga_loss

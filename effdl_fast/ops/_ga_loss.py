@@ -1,0 +1,304 @@
+"""What the gradient-amplifying losses share: arguments, autograd, dispatcher registration and the plain reference.
+
+Each loss is separable: l(x, t) per class, summed over the classes of a sample (thesis sec. 4.3 to 4.8). Forward computes
+loss and gradient in one pass over the logits; backward only multiplies by the upstream gradient, and not even that when
+it is 1.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from effdl_fast import _C
+from effdl_fast.ops._dispatch import LIB, in_functorch, via_dispatcher
+
+_REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+_NONE, _MEAN = 0, 1
+_keep_graph: Callable[[], bool] = getattr(
+    torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True
+)
+
+
+class Args(NamedTuple):
+    """The arguments that every kernel takes, in its order; see csrc/common/ga_loss.h."""
+
+    alpha: Any  # positive number, or tensor; None for linear_ga_loss
+    beta: float | None
+    clamp: float | None
+    target_value: float
+    negative_value: float
+    weight: Tensor | None
+    ignore_index: int
+    reduction: int
+    class_start: int = 0
+    class_total: int = -1  # -1: as many as logits has
+
+
+def ga_loss(op: str, logits: Tensor, target: Tensor, reduction: str, inplace: bool, alpha: Any, beta: float | None,
+            clamp: float | None, target_value: float, negative_value: float, weight: Tensor | None,
+            ignore_index: int) -> Tensor:  # fmt: skip
+    """The public ops end here. Chooses the route: kernel, kernel with autograd, or dispatcher."""
+    code = _REDUCTIONS.get(reduction)
+    if code is None:
+        raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    if type(alpha) is not float:
+        alpha = _constant(op, "alpha", alpha, logits)
+    if weight is not None:
+        weight = _constant(op, "weight", weight, logits)
+    args = Args(alpha, beta, clamp, target_value, negative_value, weight, ignore_index, code)
+    if via_dispatcher(logits):
+        return _through_dispatcher(op, logits, target, args)
+    if torch.is_grad_enabled():
+        if target.requires_grad:
+            raise ValueError(f"{op}: target gets no gradient: pass target.detach()")
+        if logits.requires_grad:
+            if inplace:
+                _check_inplace(op, logits)
+            return _GaLoss.apply(logits, op, target, inplace, args)
+    return forward(op, logits, target, args, inplace, inplace)[0]
+
+
+def _constant(op: str, name: str, value: Any, logits: Tensor) -> Any:
+    """alpha or weight as the kernels read it: a number, or a float32/float64 tensor that needs no gradient."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{op}: {name} is a constant of the loss and gets no gradient: pass {name}.detach()")
+    if not value.is_floating_point():
+        raise TypeError(f"{op}: {name} must be a floating-point tensor, got {value.dtype}")
+    if value.dtype not in (torch.float32, torch.float64):
+        value = value.to(torch.float32)
+    if name == "alpha" and value.dim() > 2:  # spatial dimensions are one to the kernels
+        value = value.flatten(2) if value.dim() == logits.dim() else value.flatten(1)
+    return value
+
+
+def _check_inplace(op: str, logits: Tensor) -> None:
+    base = logits if logits._base is None else logits._base
+    if base.is_leaf and base.requires_grad:
+        raise ValueError(f"{op}: inplace=True would overwrite a leaf that requires grad")
+
+
+def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool, inplace: bool,
+            ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
+    """Runs the kernel on real memory.
+
+    Returns the loss, the gradient for an upstream gradient of 1 (logits itself if inplace, None unless need_grad) and,
+    for float16 means, the factor 1/denominator that the gradient still lacks: dividing before a loss scale is applied
+    would flush small float16 gradients to zero.
+    """
+    x = logits
+    dims = x.dim()
+    sample_shape = target.shape if target.dim() < dims else x.shape[:1] + x.shape[2:]
+    if not target.is_floating_point() and target.dtype is not torch.int64:
+        target = _as_index(op, target)
+    if dims > 3:
+        x = x.flatten(2)
+        target = target.flatten(1 if target.dim() < dims else 2)
+    grad = norm = workspace = None
+    if need_grad:
+        if inplace and x.data_ptr() != logits.data_ptr():
+            raise ValueError(f"{op}: inplace=True needs logits whose spatial dimensions can be merged without a copy")
+        grad = x if inplace else torch.empty_like(x)
+        if args.reduction == _MEAN and x.dtype is torch.float16:
+            norm = torch.empty((), dtype=torch.float32, device=x.device)
+    dtype = x.dtype
+    if (dtype is torch.float16 or dtype is torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
+        dtype = torch.float32  # as torch's own losses under autocast; the logits are read as they come
+    if args.reduction == _NONE:
+        loss = torch.empty(sample_shape if dims > 1 else (), dtype=dtype, device=x.device)
+    else:
+        loss = torch.empty((), dtype=dtype, device=x.device)
+    if x.is_cuda:
+        size = _C.ga_loss_workspace_bytes(*(x.shape if dims > 1 else (1, *x.shape)), *(1,) * (dims < 3))
+        workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
+    getattr(_C, op)(x, target, loss, grad, norm, workspace, *args)
+    if inplace:
+        torch.autograd.graph.increment_version(logits)
+        grad = logits.detach()
+    elif grad is not None and dims > 3:
+        grad = grad.view(logits.shape)
+    return loss, grad, norm
+
+
+def _as_index(op: str, target: Tensor) -> Tensor:
+    if target.dtype not in (torch.int32, torch.int16, torch.int8, torch.uint8):
+        raise TypeError(f"{op}: target must be integer class indices or a dense floating-point tensor, got {target.dtype}")
+    return target.long()
+
+
+def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -> Tensor:
+    """grad times the upstream gradient of each sample (and norm). Reuses grad's memory unless the graph is kept."""
+    out = torch.empty_like(grad) if _keep_graph() else grad
+    if grad.is_cuda:
+        _C.ga_loss_scale(grad, upstream, norm, out)
+        return out
+    if reduction == _NONE:
+        return torch.mul(grad, upstream.unsqueeze(1 if grad.dim() > 1 else 0), out=out)
+    factor = _C.ga_loss_cpu_factor(upstream, norm)
+    return grad if factor == 1.0 else torch.mul(grad, factor, out=out)
+
+
+def no_double_backward(op: str) -> None:
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError(f"{op}: no second derivatives (create_graph=True); use {op}_ref, which has them")
+
+
+class _GaLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, op: str, target: Tensor, inplace: bool, args: Args) -> Tensor:
+        loss, grad, norm = forward(op, logits, target, args, True, inplace)
+        ctx.save_for_backward(grad, norm)
+        ctx.op, ctx.reduction = op, args.reduction
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple:
+        no_double_backward(ctx.op)
+        grad, norm = ctx.saved_tensors
+        return scale(grad, upstream, norm, ctx.reduction), None, None, None, None
+
+
+# ---- torch.ops.effdl_fast.<op>: what torch.compile, export, FakeTensorMode and tensor subclasses see ----
+
+_SCHEMA = (
+    "(Tensor logits, Tensor target, Tensor? alpha_tensor, float alpha, float beta, float? clamp, float target_value, "
+    "float negative_value, Tensor? weight, int ignore_index, int reduction, bool need_grad) "
+    "-> (Tensor loss, Tensor grad, Tensor norm)"
+)
+
+
+def _through_dispatcher(op: str, logits: Tensor, target: Tensor, args: Args) -> Tensor:
+    alpha = args.alpha
+    tensor, number = (alpha, 1.0) if isinstance(alpha, Tensor) else (None, 1.0 if alpha is None else float(alpha))
+    need_grad = torch.is_grad_enabled() and logits.requires_grad
+    call = getattr(torch.ops.effdl_fast, op)
+    return call(logits, target, tensor, number, args.beta or 0.0, args.clamp, args.target_value, args.negative_value,
+                args.weight, args.ignore_index, args.reduction, need_grad)[0]  # fmt: skip
+
+
+def register(op: str) -> None:
+    """Defines torch.ops.effdl_fast.<op> with its kernel, its fake and its derivative."""
+    LIB.define(op + _SCHEMA)
+    has_alpha = op != "linear_ga_loss"
+
+    def kernel(logits, target, alpha_tensor, alpha, beta, clamp, target_value, negative_value, weight, ignore_index,
+               reduction, need_grad):  # fmt: skip
+        constant = (alpha if alpha_tensor is None else alpha_tensor) if has_alpha else None
+        args = Args(constant, beta, clamp, target_value, negative_value, weight, ignore_index, reduction)
+        loss, grad, norm = forward(op, logits, target, args, need_grad, False)
+        if grad is None:
+            grad = logits.new_empty(0)
+        if norm is None:
+            norm = logits.new_ones((), dtype=torch.float32)
+        return loss, grad, norm
+
+    def fake(logits, target, alpha_tensor, alpha, beta, clamp, target_value, negative_value, weight, ignore_index,
+             reduction, need_grad):  # fmt: skip
+        shape = logits.shape[:1] + logits.shape[2:] if reduction == _NONE and logits.dim() > 1 else ()
+        dtype = logits.dtype
+        if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(logits.device.type):
+            dtype = torch.float32
+        grad = (torch.empty_like(logits.flatten(2)).view(logits.shape) if logits.dim() > 3 else torch.empty_like(logits)) \
+            if need_grad else logits.new_empty(0)  # fmt: skip
+        return logits.new_empty(shape, dtype=dtype), grad, logits.new_empty((), dtype=torch.float32)
+
+    def setup_context(ctx, inputs, output):
+        _, grad, norm = output
+        ctx.mark_non_differentiable(grad, norm)
+        ctx.save_for_backward(grad, norm)
+        ctx.reduction = inputs[10]
+        ctx.set_materialize_grads(False)
+
+    def backward(ctx, upstream, _grad, _norm):
+        no_double_backward(op)
+        grad, norm = ctx.saved_tensors
+        if upstream is None:
+            return (None,) * 12
+        if ctx.reduction == _NONE and grad.dim() > 1:
+            upstream = upstream.unsqueeze(1)
+        return ((grad * (upstream * norm)).to(grad.dtype), *(None,) * 11)
+
+    LIB.impl(op, kernel, "CPU")
+    LIB.impl(op, kernel, "CUDA")
+    torch.library.register_fake(f"effdl_fast::{op}", fake, lib=LIB)
+    torch.library.register_autograd(f"effdl_fast::{op}", backward, setup_context=setup_context, lib=LIB)
+
+
+# ---- plain PyTorch ----
+
+
+def reference(
+    op: str,
+    term: Callable[[Tensor, Tensor, Any], Tensor],
+    logits: Tensor,
+    target: Tensor,
+    alpha: Any,
+    target_value: float,
+    negative_value: float,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+) -> Tensor:
+    """The loss in plain PyTorch: any device, any order of derivative, torch.func transforms. term(x, t, alpha) -> l(x, t).
+
+    No data-dependent control flow: a target out of range counts as "no positive class" instead of raising.
+    """
+    code = _REDUCTIONS.get(reduction)
+    if code is None:
+        raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    batched = logits.dim() > 1
+    x = logits if batched else logits.unsqueeze(0)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    per_class = (1, -1) + (1,) * (x.dim() - 2)
+    if isinstance(alpha, Tensor):
+        alpha = _broadcast_alpha(op, alpha.to(x.dtype), x)
+    if target.is_floating_point():
+        t = (target if batched else target.unsqueeze(0)).to(x.dtype)
+        loss = term(x, t, alpha)
+        if weight is not None:
+            loss = loss * weight.to(x.dtype).view(per_class)
+        rows = loss.sum(1)
+        denominator: Any = rows.numel()
+    else:
+        index = target if batched else target.unsqueeze(0)
+        ignored = index == ignore_index
+        classes = torch.arange(x.shape[1], device=x.device).view(per_class)
+        positive = index.unsqueeze(1) == classes
+        t = torch.where(positive, target_value, negative_value).to(x.dtype)
+        # Ignored logits are replaced, not multiplied by zero: they may be infinite or NaN.
+        loss = term(x.masked_fill(ignored.unsqueeze(1), 0.0), t, alpha)
+        counts = (~ignored).to(x.dtype)
+        if weight is not None:
+            counts = counts * weight.to(x.dtype)[index.long().clamp(0, weight.shape[0] - 1)]
+        rows = torch.where(ignored, 0.0, loss.sum(1)) * counts
+        denominator = counts.sum()
+    if code == _NONE:
+        result = rows if batched else rows.squeeze(0)
+    else:
+        result = rows.sum() / denominator if code == _MEAN and not _is_zero(denominator) else rows.sum()
+        if code == _MEAN and _is_zero(denominator):
+            result = result * float("nan")
+    autocast = torch.is_autocast_enabled(logits.device.type)
+    return result if autocast and logits.dtype != torch.float64 else result.to(logits.dtype)
+
+
+def _is_zero(denominator: Any) -> bool:
+    return isinstance(denominator, int) and denominator == 0
+
+
+def _broadcast_alpha(op: str, alpha: Tensor, x: Tensor) -> Tensor:
+    """alpha as a tensor that broadcasts against x (N, C, d1, ...): per class, per sample or a single number."""
+    spatial = (1,) * (x.dim() - 2)
+    if alpha.dim() == 0 or (alpha.dim() == x.dim() and alpha.dim() > 1):
+        return alpha
+    if alpha.shape == x.shape[1:2]:
+        return alpha.view(1, -1, *spatial)
+    if alpha.shape == x.shape[:1]:
+        return alpha.view(-1, 1, *spatial)
+    if alpha.shape == x.shape[:1] + x.shape[2:]:
+        return alpha.unsqueeze(1)
+    raise ValueError(f"{op}: alpha of shape {tuple(alpha.shape)} fits neither the classes nor the samples of {tuple(x.shape)}")
