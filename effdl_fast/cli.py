@@ -149,8 +149,8 @@ def bench(
 
 
 def find_harness() -> ModuleType:
-    """The benchmark harness: `effdl_fast.benchmarks.harness` where a wheel is installed, `benchmarks/` beside the
-    package in a source tree.
+    """The benchmark harness: inside the package where a wheel is installed, in `benchmarks/` beside it in a source
+    tree.
     """
     if importlib.util.find_spec("effdl_fast.benchmarks") is not None:
         return importlib.import_module("effdl_fast.benchmarks.harness")

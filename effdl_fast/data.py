@@ -113,6 +113,7 @@ def make_dataset(
     y_train: np.ndarray,
     x_test: np.ndarray,
     y_test: np.ndarray,
+    *,
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Check four raw arrays against each other and normalise them; the way every source in this module ends."""
@@ -176,17 +177,22 @@ def _npz(path: Path) -> Dataset:
     if not path.is_file():
         raise FileNotFoundError(f"data: there is no file {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in NPZ_KEYS if key not in archive]
-            if missing:
-                raise ValueError(
-                    f"{path.name}: {', '.join(missing)} missing; found {', '.join(archive.files) or 'nothing'}"
-                )
-            arrays = [archive[key] for key in NPZ_KEYS]
-            classes = tuple(str(c) for c in archive["classes"].ravel()) if "classes" in archive else None
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name}: not a readable .npz file ({error})") from error
-    return make_dataset(path.stem, *arrays, classes=classes)
+        content = _read_npz(path)
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path.name}: not a readable .npz file of plain arrays ({error})") from error
+    missing = [key for key in NPZ_KEYS if key not in content]
+    if missing:
+        raise ValueError(f"{path.name}: {', '.join(missing)} missing; found {', '.join(content) or 'nothing'}")
+    classes = tuple(str(name) for name in content["classes"].ravel()) if "classes" in content else None
+    return make_dataset(path.stem, *(content[key] for key in NPZ_KEYS), classes=classes)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that this module knows; other members are not read, their names are kept as keys."""
+    if not zipfile.is_zipfile(path):  # np.load would take anything else for a pickle
+        raise ValueError("not a zip archive")
+    with np.load(path, allow_pickle=False) as archive:
+        return {key: archive[key] if key in (*NPZ_KEYS, "classes") else np.empty(0) for key in archive.files}
 
 
 def _digits() -> Dataset:

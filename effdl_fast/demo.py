@@ -1,6 +1,7 @@
 """What `effdl demo` does: the network of Table 4.1 with four output layers on real data, the op benchmarks, one report.
 
-Networks, settings, training and views are those of `effdl reproduce ch4 table_4_1`; only the choice and the report are made here.
+Networks, settings, training and views are those of `effdl reproduce ch4 table_4_1`; only the choice and the report are
+made here.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def total_epochs(seeds: int, epochs: int) -> int:
 
 
 def train_all(data: Dataset, seeds: int, epochs: int, progress: Progress = lambda epochs, text: None) -> Result:
-    """Train every output layer with seeds 0..seeds-1 on the CPU; a Result as `effdl reproduce` makes it, but kept in memory."""
+    """Train every output layer with seeds 0..seeds-1 on the CPU; a Result as `effdl reproduce` makes it, but kept in
+    memory.
+    """
     settings = {label: table_4_1.SETTINGS[label] for label in OUTPUTS}
     plan, device = Plan(trials=seeds, epochs=epochs, data=data.name), torch.device("cpu")
     trials = []
@@ -80,7 +83,9 @@ def benchmark_table(rows: Sequence[Row]) -> Table:
 
 
 def write_report(result: Result, rows: Sequence[Row] | None, out: Path) -> Path:
-    """Write index.html, accuracy.csv, curves.csv and, where there are rows, benchmark.csv into `out`; returns the page's path."""
+    """Write index.html, accuracy.csv, curves.csv and, where there are rows, benchmark.csv into `out`; returns the
+    page's path.
+    """
     machine = result.trials[-1]["environment"]
     measured_on = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     sections = [_training_section(result)]
@@ -99,10 +104,10 @@ def write_report(result: Result, rows: Sequence[Row] | None, out: Path) -> Path:
 def _training_section(result: Result) -> Section:
     data = result.data or {}
     text = (
-        f"Data: {data['name']}, {data['train']} training and {data['test']} test samples. The network is that of Table 4.1 "
-        f"(392-50 ReLU units), plain SGD for {result.plan['epochs']} epochs, {result.plan['trials']} seeds per output layer; learning "
-        "rates were tuned on MNIST for each output, as docs/reproduce.md tells. linear, exp-GA and pow3-GA train through the compiled ops, "
-        "softmax through PyTorch's cross-entropy."
+        f"Data: {data['name']}, {data['train']} training and {data['test']} test samples. The network is that of "
+        f"Table 4.1 (392-50 ReLU units), plain SGD for {result.plan['epochs']} epochs, {result.plan['trials']} seeds "
+        "per output layer; learning rates were tuned on MNIST for each output, as docs/reproduce.md tells. linear, "
+        "exp-GA and pow3-GA train through the compiled ops, softmax through PyTorch's cross-entropy."
     )
     curve = error_curves(
         result, "error", "Median test error over the seeds.", from_epoch=3 if result.plan["epochs"] > 10 else 1
@@ -117,7 +122,10 @@ def _benchmark_section(rows: Sequence[Row]) -> Section:
         base = ours.get((row["op"], row["case"]))
         if base:
             groups.setdefault(f"{row['op']} {row['case']}", {})[row["what"]] = row["median_us"] / base
-    text = "Every op was checked against its reference before it was timed. “floor” is a measured lower bound: moving the same bytes."
+    text = (
+        "Every op was checked against its reference before it was timed. “floor” is a measured lower bound: the time "
+        "to move the same bytes."
+    )
     plot = plots.bars(
         "benchmark", "Median time relative to ours; above the line ours is faster.", groups, y="time / ours", line=1.0
     )

@@ -24,8 +24,9 @@ Setting = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a run is. data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the
-    experiment's own.
+    """How large a run is.
+
+    data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the experiment's own.
     """
 
     trials: int
@@ -39,8 +40,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of one setting. `seed` fixes initialisation, shuffles and augmentation; call `tick(text)` after every
-    epoch.
+    """One run of one setting.
+
+    seed fixes initialisation, shuffles and augmentation; tick(text) is to be called after every epoch.
     """
 
     setting: Setting

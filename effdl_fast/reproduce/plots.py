@@ -1,6 +1,4 @@
-"""The few kinds of plot the reports use, through matplotlib's object interface: no global figure, no display, no
-changed settings.
-"""
+"""The few kinds of plot the reports use, through matplotlib's object interface: no global figure, no display."""
 
 from __future__ import annotations
 
@@ -50,8 +48,7 @@ def curves(
     log_y: bool = False,
     columns: int = 3,
 ) -> Plot:
-    """Lines in one or several panels: panels[title][label] = (x values, y values). A legend stands in the first panel.
-    """
+    """Lines in one or several panels: panels[title][label] = (x values, y values); the legend is in the first."""
     figure, axes = _grid(len(panels), columns)
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         seen: dict[str, int] = {}

@@ -1,10 +1,8 @@
-"""Runs an experiment trial by trial. Every finished trial is a file, so a run can be interrupted, resumed or shared out
-at any time.
+"""Runs an experiment trial by trial. Every finished trial is a file, so a run can be interrupted and resumed.
 
-<out>/<chapter>/<experiment>/trials/<setting>-s<seed>-<digest>.json    one finished trial; the digest covers all that
-shaped it <out>/<chapter>/<experiment>/result.json, *.png                        the collected run
-<out>/<chapter>/index.html                                             every experiment of the chapter that has a result
-there
+<out>/<chapter>/<experiment>/trials/<setting>-s<seed>-<digest>.json   one trial; the digest covers all that shaped
+it <out>/<chapter>/<experiment>/result.json, *.png                       the collected run
+<out>/<chapter>/index.html                                            the chapter's experiments that have a result
 """
 
 from __future__ import annotations
@@ -35,9 +33,7 @@ def run(
     device: torch.device | str = "cpu",
     progress: Progress = lambda epochs, text: None,
 ) -> Result:
-    """Run what is missing of `plan`, write result.json, the plots and the chapter's index.html under `out`, return the
-    result.
-    """
+    """Run what is missing of `plan`; write result.json, the plots and the chapter's index.html under `out`."""
     experiment, device = find(chapter, name), torch.device(device)
     folder = out / chapter / name
     data_on_device = data.to(device) if data is not None else None
@@ -72,9 +68,7 @@ def total_epochs(chapter: str, name: str, plan: Plan) -> int:
 
 
 def digest(label: str, setting: Any, plan: Plan, data: Dataset | None, seed: int) -> str:
-    """Twelve hex digits that change with whatever shapes a trial: setting, epochs, options, data and seed, but not the
-    number of trials.
-    """
+    """Twelve hex digits that change with whatever shapes a trial; the number of trials does not."""
     described = data.describe() if data is not None else None
     shape = [label, setting, plan.epochs, plan.options, described, seed]
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:12]

@@ -66,9 +66,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit this package was checked out at, with "-dirty" for local changes; None for an installed package or
-    without git.
-    """
+    """The commit of the source tree, with "-dirty" for local changes; None for an installed package or without git."""
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():
         return None

@@ -25,9 +25,7 @@ EVAL_BATCH = 2000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `milestones` are epochs after which lr is multiplied by 0.1; `max_steps` cuts every epoch short
-    (smoke runs).
-    """
+    """How to train. After each epoch in `milestones` lr is multiplied by 0.1; `max_steps` cuts every epoch short."""
 
     epochs: int
     lr: float
@@ -59,8 +57,7 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """1-based epoch of the smallest test error: the thesis's point of convergence (0 where no epoch was completed).
-        """
+        """1-based epoch of the smallest test error, the thesis's point of convergence; 0 where none was completed."""
         return self.test_error.index(self.best_error) + 1 if self.test_error else 0
 
     def as_dict(self) -> dict[str, object]:
@@ -71,9 +68,7 @@ class Observer:
     """Looks into a run without changing it."""
 
     def after_backward(self, epoch: int, step: int, logits: Tensor) -> None:
-        """After the gradients of step `step` (0-based) of epoch `epoch` (1-based); `logits.grad` holds those of the
-        mean loss.
-        """
+        """After the backward pass of `step` (0-based) in `epoch` (1-based); logits.grad is that of the mean loss."""
 
 
 @contextlib.contextmanager
@@ -182,8 +177,7 @@ def error_rate(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def crop_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Random crops of the zero-padded images x (N, C, H, W), half of them mirrored; draws from `generator` on the CPU.
-    """
+    """Random crops of the zero-padded images x (N, C, H, W), half of them mirrored, drawn from a CPU generator."""
     n, _, height, width = x.shape
     offsets = torch.randint(0, 2 * CROP_PADDING + 1, (2, n, 1), generator=generator).to(x.device)
     flip = torch.randint(0, 2, (n, 1), generator=generator).to(x.device, torch.bool)

@@ -1,8 +1,7 @@
-"""Section 4.14: second derivatives of the error in one output unit, analytically (eqs. 4.1-4.4 and the
-gradient-amplified ones).
+"""Section 4.14: second derivatives of the error in one output unit, analytically.
 
 Under the sum-of-squares error E = 1/2 (y - t)^2 (a square without the 1/2 in the thesis's formulas, whose results are
-those with it):
+those with it), eqs. 4.1-4.4:
 
     linear   1                                 softmax  e^2x/s^2 - e^x/s (t - e^x/s), s held constant
     exp      e^2x - e^x (t - e^x)              pow3     9x^4 - 6x (t - x^3)
@@ -117,8 +116,7 @@ def figures(result: Result) -> list[Plot]:
 
 
 def claims(result: Result) -> list[Claim]:
-    """The order that sec. 4.14 reads off the first terms of eqs. 4.1-4.4, and its value for softmax with cross-entropy.
-    """
+    """The order that sec. 4.14 reads off the first terms, and its value for softmax with cross-entropy."""
     s = result.settings["t0"]["s"]
     grid = [i / 100 for i in range(100, 1001)]
     overtakes = next(x for x in grid if math.exp(2 * x) > 9 * x**4)

@@ -12,8 +12,9 @@ from effdl_fast.reproduce.train import cpu_threads
 
 THESIS = {"sigmoid": (1.8, 98.5), "tanh": (1.7, 95.0), "linear": (1.7, 73.5)}  # median error %, epochs to converge
 
-# Learning rates: smallest test error of one run of 16 epochs (seed 0, batch 100) on MNIST over the grid in docs/reproduce.md; the same
-# grid chose alpha, beta and target values of exp-GA and pow3-GA from two candidates each. The thesis names none of these for MNIST.
+# Learning rates: smallest test error of one run of 16 epochs (seed 0, batch 100) on MNIST over the grid in
+# docs/reproduce.md; the same grid chose alpha, beta and target values of exp-GA and pow3-GA from two candidates each.
+# The thesis names none of these for MNIST.
 SETTINGS: dict[str, dict[str, Any]] = {
     "softmax": {"output": "softmax", "lr": 0.3, "batch_size": 100},
     "sigmoid": {"output": "sigmoid", "lr": 0.3, "batch_size": 100},
@@ -25,13 +26,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def run(trial: Trial) -> dict[str, Any]:
-    # Layers this small do not gain from a second thread, and on a busy two-core machine waiting for it made training over 10 times slower.
+    # Layers this small do not gain from a second thread, and on a busy two-core machine waiting for it made training
+    # over 10 times slower.
     with cpu_threads(1):
         return classify(trial, mlp).as_dict()
 
 
 def table(result: Result) -> Table:
-    caption = "Median over trials of the smallest test error, and of the epoch where it was seen (the thesis's point of convergence)."
+    caption = (
+        "Median over trials of the smallest test error, and of the epoch where it was seen (the thesis's point of "
+        "convergence)."
+    )
     return error_table(result, THESIS, caption)
 
 
@@ -72,10 +77,11 @@ EXPERIMENT = Experiment(
     title="Output activations on MNIST",
     thesis="Table 4.1, sec. 4.3",
     about=(
-        "A fully connected network 784-392-50-10 with ReLU hidden units, plain SGD with a fixed learning rate tuned for each output, mini-"
-        "batches of 100, no dropout, batch normalisation or weight decay, PyTorch's default initialisation. Softmax uses cross-entropy, "
-        "sigmoid binary cross-entropy, tanh ln cosh x - t x with t in {-1, 1}, linear the squared error: all have the gradient y - t. "
-        "exp-GA, pow3-GA and softmax are not in the thesis's table. " + SCALING
+        "A fully connected network 784-392-50-10 with ReLU hidden units, plain SGD with a fixed learning rate tuned "
+        "for each output, mini-batches of 100, no dropout, batch normalisation or weight decay, PyTorch's default "
+        "initialisation. Softmax uses cross-entropy, sigmoid binary cross-entropy, tanh ln cosh x - t x with t in "
+        "{-1, 1}, linear the squared error: all have the gradient y - t. exp-GA, pow3-GA and softmax are not in the "
+        "thesis's table. " + SCALING
     ),
     settings=SETTINGS,
     full=Plan(trials=20, epochs=100, data="torchvision:MNIST", options={"train_samples": None, "test_samples": None}),

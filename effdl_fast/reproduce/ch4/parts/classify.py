@@ -48,9 +48,7 @@ def classify(
 
 
 def error_table(result: Result, thesis: Mapping[str, tuple[float | None, float | None]], caption: str) -> Table:
-    """Median smallest test error and median epoch of it, beside the thesis's (error %, epoch); None where it gives
-    none.
-    """
+    """Median smallest test error and its median epoch, beside the thesis's (error %, epoch) where it gives them."""
     rows: list[list[str | float | None]] = []
     for label in result.settings:
         runs = result.of(label)

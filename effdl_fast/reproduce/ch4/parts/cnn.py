@@ -47,9 +47,7 @@ def five_layer_cnn(sample_shape: tuple[int, ...], classes: int, width: float = 1
 
 
 def ten_layer_cnn(sample_shape: tuple[int, ...], classes: int, width: float = 1.0) -> nn.Sequential:
-    """Sec. 4.10: All-CNN-C with batch normalisation, its average pooling replaced by a fully connected layer; images as
-    above.
-    """
+    """Sec. 4.10: All-CNN-C with batch normalisation, its average pooling replaced by a fully connected layer."""
     channels, height, wide = image_shape(sample_shape)
     layers: list[nn.Module] = []
     for outputs, kernel, stride in ALL_CNN:

@@ -1,6 +1,4 @@
-"""What sec. 4.10 and Fig. 4.5 look at inside a run: output error gradients, their size in every layer, the softmax
-normaliser.
-"""
+"""What sec. 4.10 and Fig. 4.5 look at inside a run: error gradients in every layer, the softmax normaliser."""
 
 from __future__ import annotations
 
@@ -20,9 +18,9 @@ class GradientProbe(Observer):
     """Records, with gradients per sample (the batch-mean gradient times the batch size, as the thesis's y - t):
 
     histograms   of the output error gradients of the first mini-batch of epochs 1 and 4
-    rms          per epoch and layer, of the gradients at the output of each convolution and of the output layer, over
-    the epoch log_s        per epoch, mean of ln s with s = sum_i exp(x_i) per sample; s_first: mean s, and its sum over
-    the batch, at step 1
+    rms          per layer and epoch: root mean square of the gradients at the output of each convolution, and of y - t
+    log_s        per epoch: mean of ln s, s = sum_i exp(x_i) of one sample
+    s_first      at the first step: mean s, and s summed over the mini-batch
     """
 
     def __init__(self) -> None:
