@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: cases (inputs), backends (every compiled one, with proof that it ran), tolerance."""
