@@ -94,11 +94,23 @@ def write_report(result: Result, rows: Sequence[Row] | None, out: Path) -> Path:
     if rows is not None:
         sections.append(_benchmark_section(rows))
         store.write_text(out / "benchmark.csv", benchmark_table(rows).to_csv())
-    intro = (
-        "Compiled gradient-amplifying losses (thesis “Efficient Deep Learning”, chapter 4) on real data. " + measured_on
-    )
-    store.write_text(out / "index.html", page("effdl_fast demo", intro, sections))
+    sections.append(Section("Machine", [Text(measured_on)]))
+    store.write_text(out / "index.html", page("effdl_fast demo", headline(result, rows), sections))
     return out / "index.html"
+
+
+def headline(result: Result, rows: Sequence[Row] | None) -> str:
+    """The page's first lines: what came out, from the measurements."""
+    errors = {label: result.median(label, "best_error") for label in result.settings}
+    best = min(errors, key=errors.__getitem__)
+    text = (
+        "Compiled gradient-amplifying losses (thesis “Efficient Deep Learning”, chapter 4) on real data. Lowest median "
+        f"test error: {best} with {errors[best]:.2f} %, softmax has {errors['softmax']:.2f} %."
+    )
+    ratios = [row["ratio"] for row in rows or () if row["what"] == "eager" and row.get("ratio")]
+    if ratios:
+        text += f" Against eager PyTorch the ops are {min(ratios):.1f} to {max(ratios):.1f} times as fast."
+    return text
 
 
 def _training_section(result: Result) -> Section:
@@ -126,7 +138,6 @@ def _benchmark_section(rows: Sequence[Row]) -> Section:
         "Every op was checked against its reference before it was timed. “floor” is a measured lower bound: the time "
         "to move the same bytes."
     )
-    plot = plots.bars(
-        "benchmark", "Median time relative to ours; above the line ours is faster.", groups, y="time / ours", line=1.0
-    )
+    caption = "Median time relative to ours, logarithmic; to the right of the line ours is faster."
+    plot = plots.dots("benchmark", caption, groups, x="time / ours", line=1.0)
     return Section("Benchmarks: compiled ops against PyTorch", [Text(text), plot, benchmark_table(rows)])

@@ -96,8 +96,10 @@ def test_interrupt_exits_with_130_and_keeps_finished_trials(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
     process = subprocess.Popen(
-        [sys.executable, "-m", "effdl_fast.cli", "reproduce", "ch4", "table_4_1", "--quick", "--epochs", "20"]
-        + ["--trials", "500", "--out", str(tmp_path)],
+        [
+            *(sys.executable, "-m", "effdl_fast.cli", "reproduce", "ch4", "table_4_1", "--quick"),
+            *("--epochs", "20", "--trials", "500", "--out", str(tmp_path)),
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -18,6 +18,8 @@ COLOURS = {
     "linear": "#1f77b4",
     "exp-GA": "#e8762c",
     "pow3-GA": "#2b9348",
+    "ours": "#1f5fbf",
+    "floor": "#aab0bb",
 }
 OTHER_COLOURS = ("#8a6d3b", "#17a2a2", "#7a5bd0", "#c2a100", "#999999")
 PANEL = (4.6, 3.4)  # inches, one panel
@@ -47,9 +49,10 @@ def curves(
     y: str,
     log_y: bool = False,
     columns: int = 3,
+    scale: float = 1.0,
 ) -> Plot:
     """Lines in one or several panels: panels[title][label] = (x values, y values); the legend is in the first."""
-    figure, axes = _grid(len(panels), columns)
+    figure, axes = _grid(len(panels), columns, PANEL[0] * scale)
     for axis, (title, lines) in zip(axes, panels.items(), strict=True):
         seen: dict[str, int] = {}
         for index, (label, (xs, ys)) in enumerate(lines.items()):
@@ -60,7 +63,7 @@ def curves(
             axis.plot(xs, ys, label=label, color=shade, linestyle=style, marker=marker, markersize=3, linewidth=1.6)
         _dress(axis, title, x, y)
         if log_y:
-            axis.set_yscale("log")
+            _logarithmic(axis, "y")
     axes[0].legend(fontsize=8, frameon=False)
     return _render(figure, name, caption)
 
@@ -77,40 +80,51 @@ def histograms(
     figure, axes = _grid(len(panels), columns)
     for axis, (title, (label, edges, counts)) in zip(axes, panels.items(), strict=True):
         axis.stairs(counts, edges, fill=True, color=colour(label), alpha=0.85)
-        axis.set_yscale("log")
+        _logarithmic(axis, "y")
         _dress(axis, title, x, "count")
     return _render(figure, name, caption)
 
 
-def bars(
-    name: str, caption: str, groups: Mapping[str, Mapping[str, float]], *, y: str, line: float | None = None
-) -> Plot:
-    """Grouped bars: groups[group][label] = height; `line` draws a horizontal reference."""
-    figure, (axis,) = _grid(1, 1, width=max(PANEL[0], 1.1 + 1.05 * len(groups)))
-    labels = list(dict.fromkeys(label for group in groups.values() for label in group))
-    width = 0.8 / max(len(labels), 1)
+def dots(name: str, caption: str, rows: Mapping[str, Mapping[str, float]], *, x: str, line: float) -> Plot:
+    """One row of dots per key of `rows`, on a logarithmic axis: rows[row][label] = value; `line` is the reference."""
+    figure, (axis,) = _grid(1, 1, width=8.4, height=1.3 + 0.27 * len(rows))
+    labels = list(dict.fromkeys(label for row in rows.values() for label in row))
     for index, label in enumerate(labels):
-        places = [i + (index - (len(labels) - 1) / 2) * width for i, g in enumerate(groups.values()) if label in g]
-        heights = [group[label] for group in groups.values() if label in group]
-        axis.bar(places, heights, width, label=label, color=colour(label, index))
-    axis.set_xticks(range(len(groups)), list(groups), rotation=25, ha="right", fontsize=8)
-    if line is not None:
-        axis.axhline(line, color="#222222", linewidth=0.8, linestyle="--")
-    _dress(axis, "", "", y)
-    axis.legend(fontsize=8, frameon=False)
+        values = [row[label] for row in rows.values() if label in row]
+        places = [place for place, row in enumerate(rows.values()) if label in row]
+        axis.scatter(values, places, label=label, color=colour(label, index), s=34, zorder=3)
+    axis.axvline(line, color="#222222", linewidth=0.9, linestyle="--")
+    _logarithmic(axis, "x")
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.invert_yaxis()
+    _dress(axis, "", x, "")
+    axis.legend(fontsize=8, frameon=False, ncols=len(labels), loc="lower left", bbox_to_anchor=(0, 1))
     return _render(figure, name, caption)
 
 
-def _grid(panels: int, columns: int, width: float = PANEL[0]) -> tuple[Any, list[Axes]]:
+def _grid(panels: int, columns: int, width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Any, list[Axes]]:
     from matplotlib.figure import Figure
 
     columns = min(columns, panels)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(width * columns, PANEL[1] * rows), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for unused in grid[panels:]:
         unused.set_axis_off()
     return figure, grid[:panels]
+
+
+def _logarithmic(axes: Axes, direction: str) -> None:
+    """A logarithmic "x" or "y" axis; over less than two decades its ticks are plain numbers at 1, 2, 5, 10, ..."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(**{f"{direction}scale": "log"})
+    low, high = axes.get_xlim() if direction == "x" else axes.get_ylim()
+    if high < 100 * low:
+        axis = axes.xaxis if direction == "x" else axes.yaxis
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _dress(axis: Axes, title: str, x: str, y: str) -> None:

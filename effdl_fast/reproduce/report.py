@@ -45,6 +45,11 @@ class Table:
     rows: Sequence[Sequence[str | float | None]]
     caption: str = ""
 
+    def without_empty_columns(self) -> Table:
+        """The same table without columns that hold nothing but None and ""."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] not in (None, "") for row in self.rows)]
+        return Table([self.columns[i] for i in kept], [[row[i] for i in kept] for row in self.rows], self.caption)
+
     def to_html(self) -> str:
         numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.columns))]
         head = "".join(_cell("th", name, right) for name, right in zip(self.columns, numeric, strict=True))

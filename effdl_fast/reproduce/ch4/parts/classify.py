@@ -68,7 +68,7 @@ def error_table(result: Result, thesis: Mapping[str, tuple[float | None, float |
             ]
         )
     columns = ["Output", "LR", "Thesis error %", "Error %", "Range", "Thesis epoch", "Epoch of minimum", "Diverged"]
-    return Table(columns, rows, caption)
+    return Table(columns, rows, caption).without_empty_columns()
 
 
 def median_curve(result: Result, label: str) -> list[float]:
@@ -83,7 +83,7 @@ def error_curves(result: Result, name: str, caption: str, from_epoch: int = 1) -
     for label in result.settings:
         curve = median_curve(result, label)[from_epoch - 1 :]
         lines[label] = (list(range(from_epoch, from_epoch + len(curve))), curve)
-    return plots.curves(name, caption, {"": lines}, x="epoch", y="test error, %", columns=1)
+    return plots.curves(name, caption, {"": lines}, x="epoch", y="test error, %", log_y=True, columns=1, scale=1.4)
 
 
 def epochs_to_reach(curve: list[float], error: float) -> int | None:

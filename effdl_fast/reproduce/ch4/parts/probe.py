@@ -37,14 +37,20 @@ class GradientProbe(Observer):
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         self.layers = [f"conv {i}" for i in range(1, len(convolutions) + 1)] + ["output"]
         for name, module in zip(self.layers, convolutions, strict=False):
-            module.register_full_backward_hook(self._hook(name))
+            module.register_forward_hook(self._hook(name))
         return model
 
     def _hook(self, name: str) -> Any:
-        def keep(module: nn.Module, grad_input: Any, grad_output: tuple[Tensor, ...]) -> None:
-            self._latest[name] = (grad_output[0] * len(grad_output[0])).square().mean(dtype=torch.float64)
+        """A forward hook that has the gradient of a layer's output recorded when it is computed."""
 
-        return keep
+        def keep(gradient: Tensor) -> None:
+            self._latest[name] = (gradient * len(gradient)).square().mean(dtype=torch.float64)
+
+        def attach(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            if output.requires_grad:
+                output.register_hook(keep)
+
+        return attach
 
     def after_backward(self, epoch: int, step: int, logits: Tensor) -> None:
         if logits.grad is None:
