@@ -13,16 +13,17 @@ using cuda::Pack;
 using cuda::Real;
 
 constexpr int kThreads = 256;
-constexpr int kMaxBlocks = 2048;       // 4 full waves of 512 resident blocks; items beyond that are looped over
+constexpr int kMaxBlocks = 2048;        // 4 full waves of 512 resident blocks; items beyond that are looped over
 constexpr int kMaxPrepareBlocks = 256;  // each block of the main kernel adds these up with one load per thread
-constexpr int kFlush = 8;              // classes summed in float before they go to double
-constexpr int32_t kBadTarget = -3;     // beside kNoPositive and kIgnored
+constexpr int kFlush = 8;               // classes summed in float before they go to double
+constexpr int32_t kBadTarget = -3;      // beside kNoPositive and kIgnored
 
 template <class T>
 constexpr int kRowPack = 16 / static_cast<int>(sizeof(T));
-// Planes keep several values per position in registers: more than 4 positions would spill.
+// Planes keep several values per position in registers: more than 4 positions would spill. A warp of doubles fills its
+// memory transactions one by one.
 template <class T>
-constexpr int kPlanePack = sizeof(T) == 8 ? 2 : 4;
+constexpr int kPlanePack = sizeof(T) == 8 ? 1 : 4;
 
 // A coefficient as the kernels take it, see AlphaTerms.
 template <class Real>
@@ -33,13 +34,13 @@ struct alignas(2 * sizeof(Real)) Terms {
 // How a problem is cut into blocks, and where the workspace's parts are.
 struct Plan {
   bool planes;
-  int pack;          // elements per access: 1, kRowPack or kPlanePack
-  int group;         // rows: threads per row; planes: threads side by side along the positions
-  int64_t pieces;    // parts a row's classes are cut into,
-  int piece;         // of this many classes
-  int64_t items;     // rows: row pieces; planes: (tile of positions) pieces
-  int blocks;        // of the main kernel
-  bool count_first;  // prepare sums the weights; else every block of the main kernel does so for itself
+  int pack;               // elements per access: 1, kRowPack or kPlanePack
+  int group;              // rows: threads per row; planes: threads side by side along the positions
+  int64_t pieces;         // parts a row's classes are cut into,
+  int piece;              // of this many classes
+  int64_t items;          // rows: row pieces; planes: (tile of positions) pieces
+  int blocks;             // of the main kernel
+  bool count_first;       // prepare sums the weights; else every block of the main kernel does so for itself
   int prepare_blocks;     // 0: not needed
   double alpha;           // scalar alpha, or its logarithm
   int64_t alpha_entries;  // of the table; 0: scalar
@@ -96,7 +97,7 @@ __device__ inline double gradient_factor(const Problem& p, const Plan& plan) {
   double share = 0.0;
   if (!plan.count_first) {
     share = weight_share(p, threadIdx.x, kThreads);
-  } else if (threadIdx.x < plan.prepare_blocks) {
+  } else if (static_cast<int>(threadIdx.x) < plan.prepare_blocks) {
     share = plan.counts[threadIdx.x];
   }
   return 1.0 / cuda::block_sum<kThreads>(share);
@@ -153,18 +154,17 @@ struct Row {
   Real<T> scale;  // of the gradient
 };
 
-// n consecutive classes from c on: stores their gradient, returns their sum of l(x, t).
+// n consecutive classes from c on: returns their sum of l(x, t), and the scaled gradient through `out`.
 template <class Loss, class T, int n>
-__device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, const Row<T>& row,
-                                   int c, const Pack<T, n>& x) {
+__device__ inline Real<T> row_classes(const Problem& p, const Plan& plan, const Constants<Real<T>>& k,
+                                      const Row<T>& row, int c, const T* x, T* out) {
   Real<T> t[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j) t[j] = c + j == row.hot ? k.target_value : k.negative_value;
   if (row.dense != nullptr) {
     const Pack<T, n> dense = cuda::load<T, n>(row.dense + c * p.dense_strides.c);
 #pragma unroll
     for (int j = 0; j < n; ++j) t[j] = cuda::to_real(dense.v[j]);
-  } else {
-#pragma unroll
-    for (int j = 0; j < n; ++j) t[j] = c + j == row.hot ? k.target_value : k.negative_value;
   }
   Terms<Real<T>> alpha[n];
 #pragma unroll
@@ -176,7 +176,7 @@ __device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Con
   Real<T> value[n], delta[n];
 #pragma unroll
   for (int j = 0; j < n; ++j) {
-    value[j] = Loss::eval(cuda::to_real(x.v[j]), t[j], alpha[j], k, &delta[j]);
+    value[j] = Loss::eval(cuda::to_real(x[j]), t[j], alpha[j], k, &delta[j]);
     delta[j] *= row.scale;
   }
   if (row.dense != nullptr && p.weight != nullptr) {
@@ -187,15 +187,25 @@ __device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Con
       delta[j] *= w;
     }
   }
-  if (row.grad != nullptr) {
-    Pack<T, n> out;
+  Real<T> sum = 0;
 #pragma unroll
-    for (int j = 0; j < n; ++j) out.v[j] = cuda::from_real<T>(delta[j]);
-    cuda::store<T, n>(row.grad + c * p.grad_strides.c, out);
+  for (int j = 0; j < n; ++j) {
+    out[j] = cuda::from_real<T>(delta[j]);
+    sum += value[j];
   }
-  Real<T> sum = value[0];
+  return sum;
+}
+
+// The same for one access, storing the gradient. Halves of an access of 8 keep fewer registers alive.
+template <class Loss, class T, int n>
+__device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, const Row<T>& row,
+                                   int c, const Pack<T, n>& x) {
+  constexpr int part = n > 4 ? 4 : n;
+  Pack<T, n> out;
+  Real<T> sum = 0;
 #pragma unroll
-  for (int j = 1; j < n; ++j) sum += value[j];
+  for (int j = 0; j < n; j += part) sum += row_classes<Loss, T, part>(p, plan, k, row, c + j, x.v + j, out.v + j);
+  if (row.grad != nullptr) cuda::store<T, n>(row.grad + c * p.grad_strides.c, out);
   return sum;
 }
 
@@ -232,23 +242,23 @@ __device__ inline double row_piece(const Problem& p, const Plan& plan, const Con
     const Pack<T, 1> x = {{row.x[c * p.logits_strides.c]}};
     total += row_step<Loss, T, 1>(p, plan, k, row, c, x);
   }
-  // Two loads are under way before the first is used: with 4 blocks per multiprocessor this covers the memory latency.
+  // Two loads stay under way: with 3 blocks per multiprocessor this covers the memory latency.
+  const T* x = row.x + c0 + head;
+  Pack<T, n> next[2] = {};
+  if (lane < packs) next[0] = cuda::load<T, n>(x + lane * n);
+  if (lane + group < packs) next[1] = cuda::load<T, n>(x + (lane + group) * n);
 #pragma unroll 1
-  for (int i = lane; i < packs; i += 2 * group) {
-    const int c = c0 + head + i * n;
-    const bool second = i + group < packs;
-    const Pack<T, n> x0 = cuda::load<T, n>(row.x + c);
-    Pack<T, n> x1;
-    if (second) x1 = cuda::load<T, n>(row.x + c + group * n);
-    Real<T> sum = row_step<Loss, T, n>(p, plan, k, row, c, x0);
-    if (second) sum += row_step<Loss, T, n>(p, plan, k, row, c + group * n, x1);
-    total += sum;
+  for (int i = lane; i < packs; i += group) {
+    const Pack<T, n> now = next[0];
+    next[0] = next[1];
+    if (i + 2 * group < packs) next[1] = cuda::load<T, n>(x + (i + 2 * group) * n);
+    total += row_step<Loss, T, n>(p, plan, k, row, c0 + head + i * n, now);
   }
   return total;
 }
 
 template <class Loss, class T>
-__global__ void __launch_bounds__(kThreads, 4) rows_kernel(const Problem p, const Plan plan) {
+__global__ void __launch_bounds__(kThreads, 3) rows_kernel(const Problem p, const Plan plan) {
   const double factor = gradient_factor(p, plan);
   const Constants<Real<T>> k = constants<Real<T>>(p, plan);
   const int groups = kThreads / plan.group;
@@ -268,9 +278,8 @@ __global__ void __launch_bounds__(kThreads, 4) rows_kernel(const Problem p, cons
       Row<T> row;
       row.x = static_cast<const T*>(p.logits) + i * p.logits_strides.n + s * p.logits_strides.s;
       row.grad = p.grad == nullptr ? nullptr : static_cast<T*>(p.grad) + i * p.grad_strides.n + s * p.grad_strides.s;
-      row.dense = p.dense == nullptr
-                      ? nullptr
-                      : static_cast<const T*>(p.dense) + i * p.dense_strides.n + s * p.dense_strides.s;
+      row.dense =
+          p.dense == nullptr ? nullptr : static_cast<const T*>(p.dense) + i * p.dense_strides.n + s * p.dense_strides.s;
       row.hot = target.hot;
       row.alpha = row_alpha<Real<T>>(plan, i, s);
       row.scale = static_cast<Real<T>>(w * factor);
@@ -325,37 +334,45 @@ __device__ inline void plane_step(const Problem& p, const Plan& plan, const Cons
   if (grad != nullptr) cuda::store<T, n>(grad + c * p.grad_strides.c, out);
 }
 
-// Classes c0 + lane, c0 + lane + lanes, ... below c1 of the positions (i, s) to (i, s + n - 1).
+// What a block knows of its tile's positions.
+template <int n>
+struct Tile {
+  int hot[kThreads * n];
+  double factor[kThreads * n];
+};
+
+// Classes c0, c0 + lanes, ... below c1 of the positions (i, s) to (i, s + n - 1), which start at `first` in the tile.
 template <class Loss, class T, int n>
 __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, double factor,
-                                   int64_t i, int64_t s, int c0, int c1, int lanes, double (&total)[n]) {
+                                   const Tile<n>& tile, int first, int64_t i, int64_t s, int c0, int c1, int lanes,
+                                   double (&total)[n]) {
   int hot[n];
   Terms<Real<T>> alpha[n];
   Real<T> scale[n];
 #pragma unroll
   for (int j = 0; j < n; ++j) {
-    const RowTarget target = row_target(p, i, s + j);
-    hot[j] = target.hot;
+    hot[j] = tile.hot[first + j];
     alpha[j] = row_alpha<Real<T>>(plan, i, s + j);
-    scale[j] = static_cast<Real<T>>(row_factor(target) * factor);
+    scale[j] = static_cast<Real<T>>(tile.factor[first + j] * factor);
   }
   const T* x = static_cast<const T*>(p.logits) + i * p.logits_strides.n + s * p.logits_strides.s;
   T* grad = static_cast<T*>(p.grad);
   if (grad != nullptr) grad += i * p.grad_strides.n + s * p.grad_strides.s;
   const T* dense = static_cast<const T*>(p.dense);
   if (dense != nullptr) dense += i * p.dense_strides.n + s * p.dense_strides.s;
+  Pack<T, n> next[2] = {};  // two loads stay under way
+  if (c0 < c1) next[0] = cuda::load<T, n>(x + c0 * p.logits_strides.c);
+  if (c0 + lanes < c1) next[1] = cuda::load<T, n>(x + (c0 + lanes) * p.logits_strides.c);
 #pragma unroll 1
   for (int c = c0; c < c1;) {
     const int stop = c1 - c > kFlush * lanes ? c + kFlush * lanes : c1;
     Real<T> sum[n] = {};
 #pragma unroll 1
-    for (; c < stop; c += 2 * lanes) {
-      const bool second = c + lanes < stop;
-      const Pack<T, n> x0 = cuda::load<T, n>(x + c * p.logits_strides.c);
-      Pack<T, n> x1;
-      if (second) x1 = cuda::load<T, n>(x + (c + lanes) * p.logits_strides.c);
-      plane_step<Loss, T, n>(p, plan, k, c, x0, grad, dense, hot, alpha, scale, sum);
-      if (second) plane_step<Loss, T, n>(p, plan, k, c + lanes, x1, grad, dense, hot, alpha, scale, sum);
+    for (; c < stop; c += lanes) {
+      const Pack<T, n> now = next[0];
+      next[0] = next[1];
+      if (c + 2 * lanes < c1) next[1] = cuda::load<T, n>(x + (c + 2 * lanes) * p.logits_strides.c);
+      plane_step<Loss, T, n>(p, plan, k, c, now, grad, dense, hot, alpha, scale, sum);
     }
 #pragma unroll
     for (int j = 0; j < n; ++j) total[j] += sum[j];
@@ -364,54 +381,60 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
 
 template <class Loss, class T, int n>
 __device__ inline void planes_body(const Problem& p, const Plan& plan, double factor, double* loss, double* weight) {
+  __shared__ Tile<n> tile;
+  __shared__ double values[kThreads];
   const Constants<Real<T>> k = constants<Real<T>>(p, plan);
-  const int lanes = kThreads / plan.group;                  // threads that share the classes of a position
-  const int x = threadIdx.x & (plan.group - 1), y = threadIdx.x / plan.group;
-  const int64_t packs = p.inner / n;
+  const int group = plan.group;
+  const int lanes = kThreads / group;  // threads that share the classes of a position
+  const int x = threadIdx.x & (group - 1), lane = threadIdx.x / group;
+  const int64_t packs = p.inner / n, rows = p.n * packs * n;
   for (int64_t item = blockIdx.x; item < plan.items; item += gridDim.x) {
-    const int64_t tile = plan.pieces == 1 ? item : item / plan.pieces;
-    const int64_t part = item - tile * plan.pieces;
-    const int64_t pack = tile * plan.group + x;
-    const bool inside = pack < p.n * packs;
-    const int64_t i = inside ? pack / packs : 0;
-    const int64_t s = inside ? (pack - i * packs) * n : 0;
+    const int64_t t = plan.pieces == 1 ? item : item / plan.pieces;
+    const int64_t part = item - t * plan.pieces;
+    const int64_t row0 = t * group * n;
+    __syncthreads();  // the previous tile's readers are done
+    for (int q = threadIdx.x; q < group * n && row0 + q < rows; q += kThreads) {
+      int64_t i, s;
+      split_row(p, row0 + q, &i, &s);
+      const RowTarget target = row_target(p, i, s);
+      tile.hot[q] = target.hot;
+      tile.factor[q] = row_factor(target);
+      if (part == 0) *weight += target.weight;
+    }
+    __syncthreads();
+    const int64_t row = row0 + x * n;
+    const bool inside = row < rows;
     double total[n] = {};
     if (inside) {
+      int64_t i, s;
+      split_row(p, row, &i, &s);
       const int c0 = static_cast<int>(part * plan.piece);
       const int c1 = p.classes - c0 < plan.piece ? static_cast<int>(p.classes) : c0 + plan.piece;
-      plane_piece<Loss, T, n>(p, plan, k, factor, i, s, c0 + y, c1, lanes, total);
+      plane_piece<Loss, T, n>(p, plan, k, factor, tile, x * n, i, s, c0 + lane, c1, lanes, total);
     }
 #pragma unroll
     for (int j = 0; j < n; ++j) {
-      const RowTarget target = inside ? row_target(p, i, s + j) : RowTarget{kIgnored, 0.0};
-      double value = target.hot == kIgnored ? 0.0 : total[j] * row_factor(target);
-      if (y == 0 && part == 0) *weight += target.weight;
+      double value = inside ? total[j] * tile.factor[x * n + j] : 0.0;
       if (p.reduction != Reduction::none) {
         *loss += value;
         continue;
       }
-      __shared__ double values[kThreads];
-      if (lanes > 1) {
-        __syncthreads();  // the previous readers are done
-        values[threadIdx.x] = value;
-        __syncthreads();
-        if (y == 0) {
-          for (int lane = 1; lane < lanes; ++lane) value += values[lane * plan.group + x];
-        }
-      }
-      if (y != 0 || !inside) continue;
-      const int64_t row = i * p.inner + s + j;
+      __syncthreads();  // the previous readers are done
+      values[threadIdx.x] = value;
+      __syncthreads();
+      if (lane != 0 || !inside) continue;
+      for (int l = 1; l < lanes; ++l) value += values[l * group + x];
       if (plan.pieces == 1) {
-        cuda::write(p.loss, p.loss_dtype, row, value);
+        cuda::write(p.loss, p.loss_dtype, row + j, value);
       } else {
-        plan.partials[row * plan.pieces + part] = value;
+        plan.partials[(row + j) * plan.pieces + part] = value;
       }
     }
   }
 }
 
 template <class Loss, class T>
-__global__ void __launch_bounds__(kThreads, 4) planes_kernel(const Problem p, const Plan plan) {
+__global__ void __launch_bounds__(kThreads, 3) planes_kernel(const Problem p, const Plan plan) {
   const double factor = gradient_factor(p, plan);
   double loss = 0.0, weight = 0.0;
   if (plan.pack == 1) {

@@ -1,10 +1,10 @@
 // CUDA side of ga_loss.h. Everything runs asynchronously on the given stream (a cudaStream_t) of the given device,
 // allocates nothing and never waits; a launch that fails throws std::runtime_error naming the op.
 //
-// Where the CPU raises, a kernel can only mark: a target that is out of range and not ignore_index makes its row's loss,
-// the reduced loss and the row's gradient NaN (it does not count in the mean's denominator), and an alpha that is not
-// positive and finite does the same to what it multiplies. Memory outside the tensors is never touched.
-// Sums have a fixed order: the same problem gives the same bits on every run and every GPU.
+// Where the CPU raises, a kernel can only mark: a target that is out of range and not ignore_index makes its row's
+// loss, the reduced loss and the row's gradient NaN (it does not count in the mean's denominator), and an alpha that is
+// not positive and finite does the same to what it multiplies. Memory outside the tensors is never touched. Sums have a
+// fixed order: the same problem gives the same bits on every run and every GPU.
 #pragma once
 #include "common/ga_loss.h"
 
