@@ -149,7 +149,7 @@ struct Checker {
       type("loss must have the dtype of logits or float32, got " + describe(l));
     if (l.numel() != count) value("loss has the wrong size: got " + describe(l));
     int64_t expected = 1;
-    for (int i = l.ndim - 1; i >= 0; expected *= l.shape[i--]) {
+    for (int i = l.ndim - 1; i >= 0 && count > 0; expected *= l.shape[i--]) {
       if (l.shape[i] > 1 && l.strides[i] != expected) value("loss must be contiguous");
     }
     p->loss = l.data;

@@ -13,6 +13,8 @@ using ga_loss::Segment;
 
 // Partial sums stay in float for this many vectors, then go to double.
 constexpr int kFlush = 64;
+// How far ahead of the arithmetic the logits are fetched; beyond the end it is harmless.
+constexpr int64_t kPrefetchBytes = 1024;
 
 // One vector of `n` elements: returns l(x, t) per lane (0 in lanes past n) and, if asked, stores the scaled gradient.
 template <class Loss, class Real, class T, bool kFull, bool kStream>
@@ -53,20 +55,72 @@ static inline Vec ga_segment_step(const Segment<Real>& a, Vec target, Vec negati
   return kFull ? value : zero_unless(first_lanes(n), value);
 }
 
+// Whole vectors from `i` on, as far as `end`: returns the sum and moves `i`.
 template <class Loss, class Real, class T, bool kStream>
-static inline double ga_segment_run(const Segment<Real>& a, int64_t i) {
+static inline double ga_segment_vectors(const Segment<Real>& a, int64_t* i, int64_t end) {
   const Vec target = set1(a.constants.target_value), negative = set1(a.constants.negative_value);
   double total = 0.0;
-  while (i + kWidth <= a.length) {
-    const int64_t left = (a.length - i) / kWidth;
-    const int64_t stop = i + kWidth * (left < kFlush ? left : kFlush);
+  while (*i + kWidth <= end) {
+    const int64_t left = (end - *i) / kWidth;
+    const int64_t stop = *i + kWidth * (left < kFlush ? left : kFlush);
     Vec partial = set1(0);
-    for (; i < stop; i += kWidth) {
-      partial = add(partial, ga_segment_step<Loss, Real, T, true, kStream>(a, target, negative, i, kWidth));
+    for (; *i < stop; *i += kWidth) {
+      partial = add(partial, ga_segment_step<Loss, Real, T, true, kStream>(a, target, negative, *i, kWidth));
     }
     total += sum(partial);
   }
+  return total;
+}
+
+// The same where every class is negative with target 0 and alpha is one number: all but one vector of a long row.
+template <class Loss, class Real, class T, bool kStream>
+static inline double ga_segment_zeros(const Segment<Real>& a, int64_t* i, int64_t end) {
+  const T* x = static_cast<const T*>(a.x);
+  T* grad = static_cast<T*>(a.grad);
+  const Vec hi = set1(a.alpha.hi_scalar), lo = set1(a.alpha.lo_scalar), scale = set1(a.scale);
+  const bool neutral = Loss::kLogAlpha && a.alpha.hi_scalar == 0 && a.alpha.lo_scalar == 0;
+  double total = 0.0;
+  while (*i + kWidth <= end) {
+    const int64_t left = (end - *i) / kWidth;
+    const int64_t stop = *i + kWidth * (left < kFlush ? left : kFlush);
+    Vec partial = set1(0);
+    for (int64_t k = *i; k < stop; k += kWidth) {
+      prefetch(x + k + kPrefetchBytes / sizeof(T));
+      Vec delta;
+      const Vec v = load(x + k);
+      partial = add(partial, neutral ? Loss::template eval_zero<true>(v, hi, lo, a.constants, &delta)
+                                     : Loss::template eval_zero<false>(v, hi, lo, a.constants, &delta));
+      if (grad != nullptr) {
+        delta = mul(delta, scale);
+        if constexpr (kStream) {
+          stream(reinterpret_cast<Real*>(grad + k), delta);
+        } else {
+          store(grad + k, delta);
+        }
+      }
+    }
+    *i = stop;
+    total += sum(partial);
+  }
+  return total;
+}
+
+template <class Loss, class Real, class T, bool kStream>
+static inline double ga_segment_run(const Segment<Real>& a, int64_t i) {
+  double total = 0.0;
+  const bool zeros = a.dense == nullptr && a.alpha.hi == nullptr && a.constants.negative_value == 0;
+  if (zeros && a.length >= 4 * kWidth) {
+    if (a.hot >= i && a.hot < a.length) {
+      const int64_t hot_vector = i + (a.hot - i) / kWidth * kWidth;
+      total += ga_segment_zeros<Loss, Real, T, kStream>(a, &i, hot_vector);
+      total += ga_segment_vectors<Loss, Real, T, kStream>(
+          a, &i, hot_vector + kWidth < a.length ? hot_vector + kWidth : a.length);
+    }
+    total += ga_segment_zeros<Loss, Real, T, kStream>(a, &i, a.length);
+  }
+  total += ga_segment_vectors<Loss, Real, T, kStream>(a, &i, a.length);
   if (i < a.length) {
+    const Vec target = set1(a.constants.target_value), negative = set1(a.constants.negative_value);
     total += sum(ga_segment_step<Loss, Real, T, false, false>(a, target, negative, i, static_cast<int>(a.length - i)));
   }
   return total;

@@ -48,6 +48,7 @@ struct Rows {
   std::unique_ptr<int32_t[]> hot;  // null for dense targets
   std::vector<double> weight;      // empty: ones
   double denominator = 0.0;
+  int64_t counted = 0;  // not ignored
   int64_t bad = -1;
 };
 
@@ -56,13 +57,14 @@ Rows read_targets(const Problem& p) {
   const int64_t count = p.n * p.inner;
   if (p.target == nullptr) {
     rows.denominator = static_cast<double>(count);
+    rows.counted = count;
     return rows;
   }
   rows.hot.reset(new int32_t[static_cast<size_t>(count)]);
   if (p.weight != nullptr) rows.weight.resize(static_cast<size_t>(count));
   const int64_t blocks = (count + kItemElements - 1) / kItemElements;
   std::vector<double> sums(static_cast<size_t>(blocks), 0.0);
-  std::vector<int64_t> bad(static_cast<size_t>(blocks), -1);
+  std::vector<int64_t> bad(static_cast<size_t>(blocks), -1), counted(static_cast<size_t>(blocks), 0);
   auto body = [&](int64_t block_begin, int64_t block_end) {
     for (int64_t block = block_begin; block < block_end; ++block) {
       const int64_t end = count < (block + 1) * kItemElements ? count : (block + 1) * kItemElements;
@@ -80,6 +82,7 @@ Rows read_targets(const Problem& p) {
           rows.hot[row] = local >= 0 && local < p.classes ? static_cast<int32_t>(local) : kNoPositive;
           w = p.weight == nullptr ? 1.0 : read<double>(p.weight, p.weight_dtype, t * p.weight_stride);
           sum += w;
+          ++counted[block];
         }
         if (p.weight != nullptr) rows.weight[row] = w;
       }
@@ -89,6 +92,7 @@ Rows read_targets(const Problem& p) {
   parallel_for(0, blocks, 4, body);
   for (int64_t b = 0; b < blocks; ++b) {
     rows.denominator += sums[b];
+    rows.counted += counted[b];
     if (rows.bad < 0) rows.bad = bad[b];
   }
   return rows;
@@ -373,7 +377,9 @@ Outcome run(const Loss& loss, const Kernels<Real>& kernels, const Problem& p) {
   if (alpha.bad >= 0) return {-1, alpha.bad};
   Driver<Real>(loss, kernels, p, rows, alpha).run();
   if (p.deferred_norm != nullptr) {
-    *p.deferred_norm = p.reduction == Reduction::mean ? static_cast<float>(1.0 / rows.denominator) : 1.0f;
+    // Over ignored samples only the gradient is 0, which 1/0 would turn into NaN.
+    const bool divide = p.reduction == Reduction::mean && rows.counted > 0;
+    *p.deferred_norm = divide ? static_cast<float>(1.0 / rows.denominator) : 1.0f;
   }
   return {};
 }

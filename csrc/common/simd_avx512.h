@@ -48,6 +48,7 @@ static inline void store_partial(bfloat16_t* p, Vec v, int n) {
   _mm256_mask_storeu_epi16(p, first_lanes(n), to_bfloat16(v));
 }
 static inline void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
+static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 static inline bool can_stream(const float* p) { return (reinterpret_cast<uintptr_t>(p) & 63) == 0; }
 
 static inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }

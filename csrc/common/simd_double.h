@@ -15,6 +15,7 @@ inline Vec load_partial(const double* p, int) { return *p; }
 inline void store(double* p, Vec v) { *p = v; }
 inline void store_partial(double* p, Vec v, int) { *p = v; }
 inline void stream(double* p, Vec v) { *p = v; }
+inline void prefetch(const void*) {}
 inline bool can_stream(const double*) { return false; }
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec sub(Vec a, Vec b) { return a - b; }
@@ -29,6 +30,7 @@ inline Mask lane_is(int64_t hot) { return hot == 0; }
 inline Mask equal_int(const int32_t* p, int, int32_t value) { return *p == value; }
 inline double sum(Vec a) { return a; }
 inline Mask first_lanes(int count) { return count > 0; }
+inline Vec exp_plain(Vec a) { return ::exp(a); }
 inline Vec exp_sum(Vec a, Vec hi, Vec lo) { return ::exp(a + hi + lo); }
 
 }  // namespace effdl::f64

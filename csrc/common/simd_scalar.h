@@ -28,6 +28,7 @@ inline void store_partial(T* p, Vec v, int) {
   store(p, v);
 }
 inline void stream(float* p, Vec v) { *p = v; }
+inline void prefetch(const void*) {}
 inline bool can_stream(const float*) { return false; }
 
 inline Vec add(Vec a, Vec b) { return a + b; }
@@ -47,7 +48,8 @@ inline Mask equal_int(const int32_t* p, int, int32_t value) { return *p == value
 inline double sum(Vec a) { return a; }
 inline Mask first_lanes(int count) { return count > 0; }
 
-// exp(a + lo) in double: exact enough that the rounding to float is the only error that counts.
+inline Vec exp_plain(Vec a) { return static_cast<float>(::exp(static_cast<double>(a))); }
+// exp(a + hi + lo) in double: exact enough that the rounding to float is the only error that counts.
 inline Vec exp_sum(Vec a, Vec hi, Vec lo) {
   return static_cast<float>(::exp(static_cast<double>(a) + static_cast<double>(hi) + static_cast<double>(lo)));
 }

@@ -3,6 +3,8 @@ namespace effdl::EFFDL_LEVEL {
 
 template <bool kClamp>
 struct ExpGaLoss {
+  static constexpr bool kLogAlpha = true;
+
   // hi + lo is ln(alpha).
   template <class Real>
   static inline Vec eval(Vec x, Vec t, Vec hi, Vec lo, const Constants<Real>& k, Vec* delta) {
@@ -17,6 +19,17 @@ struct ExpGaLoss {
     *delta = sub(activation, t);
     // A class with target 0 owes nothing for its log, even at z = -inf.
     return fnmadd(t, zero_unless(nonzero(t), z), penalty);
+  }
+
+  // t = 0; kNeutral: alpha is 1.
+  template <bool kNeutral, class Real>
+  static inline Vec eval_zero(Vec x, Vec hi, Vec lo, const Constants<Real>& k, Vec* delta) {
+    if constexpr (kClamp) {
+      return eval(x, set1(0), hi, lo, k, delta);
+    } else {
+      *delta = kNeutral ? exp_plain(x) : exp_sum(x, hi, lo);
+      return *delta;
+    }
   }
 };
 
