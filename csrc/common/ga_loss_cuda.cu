@@ -165,7 +165,7 @@ Plan make_plan(Problem* p, bool log_alpha) {
   plan.planes ? plan_planes(*p, &plan) : plan_rows(*p, &plan);
   if (plan.blocks == 0 || (p->reduction != Reduction::none && rows * p->classes <= kOneBlockElements)) plan.blocks = 1;
   plan_alpha(*p, log_alpha, &plan);
-  plan.exp_clamp = std::exp(p->clamp);
+  plan.plain = log_alpha && p->dense == nullptr && !p->has_clamp && plan.alpha_entries == 0 && plan.alpha == 0.0;
   plan.count_first = p->target != nullptr && rows > kCountFirstRows && p->grad != nullptr &&
                      p->reduction == Reduction::mean && p->deferred_norm == nullptr;
   const int64_t work = std::max(plan.alpha_entries, plan.count_first ? rows : 0);

@@ -3,6 +3,8 @@
 // positions and walks the classes). Each reads and writes the logits once. Around them, where needed: prepare (tabulate
 // alpha, sum the target weights) and finish (add up the blocks' sums), both in ga_loss_cuda.cu.
 #pragma once
+#include <cmath>
+
 #include "common/cuda_utils.cuh"
 #include "common/ga_loss_cpu.h"
 #include "common/ga_loss_cuda.h"
@@ -15,8 +17,11 @@ using cuda::Real;
 constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 2048;        // 4 full waves of 512 resident blocks; items beyond that are looped over
 constexpr int kMaxPrepareBlocks = 256;  // each block of the main kernel adds these up with one load per thread
-constexpr int kFlush = 8;               // classes summed in float before they go to double
-constexpr int32_t kBadTarget = -3;      // beside kNoPositive and kIgnored
+template <class T>
+constexpr int kResident =
+    sizeof(T) == 8 ? 2 : 3;         // blocks per multiprocessor that the registers are made to suffice for
+constexpr int kFlush = 8;           // classes summed in float before they go to double
+constexpr int32_t kBadTarget = -3;  // beside kNoPositive and kIgnored
 
 template <class T>
 constexpr int kRowPack = 16 / static_cast<int>(sizeof(T));
@@ -45,10 +50,10 @@ struct Plan {
   double alpha;           // scalar alpha, or its logarithm
   int64_t alpha_entries;  // of the table; 0: scalar
   Strides alpha_strides;  // into the table
-  double exp_clamp;
-  double* partials;  // (loss, weight) per block; for Reduction::none with pieces > 1 a loss per row piece
-  double* counts;    // weight per block of prepare
-  void* table;       // Terms per distinct alpha
+  bool plain;             // class indices, no clamp, alpha the number 1: Loss::plain
+  double* partials;       // (loss, weight) per block; for Reduction::none with pieces > 1 a loss per row piece
+  double* counts;         // weight per block of prepare
+  void* table;            // Terms per distinct alpha
 };
 
 // Also brings the problem into the layout that the plan is for.
@@ -127,18 +132,22 @@ __device__ inline void end_block(const Problem& p, const Plan& plan, double loss
   }
 }
 
+// Computed once on the host: kernels read them from constant memory.
 template <class Real>
-__device__ inline Constants<Real> constants(const Problem& p, const Plan& plan) {
+Constants<Real> constants(const Problem& p) {
   return {static_cast<Real>(p.target_value), static_cast<Real>(p.negative_value), static_cast<Real>(p.beta),
-          static_cast<Real>(p.has_clamp ? p.clamp : INFINITY), static_cast<Real>(plan.exp_clamp)};
+          static_cast<Real>(p.has_clamp ? p.clamp : INFINITY), static_cast<Real>(std::exp(p.clamp))};
 }
 
-// The alpha of (i, any class, s), unless it differs between classes.
+// The first class's alpha of (i, s) in the table, or null if alpha is a number.
 template <class Real>
-__device__ inline Terms<Real> row_alpha(const Plan& plan, int64_t i, int64_t s) {
-  if (plan.alpha_entries > 0) {
-    return static_cast<const Terms<Real>*>(plan.table)[i * plan.alpha_strides.n + s * plan.alpha_strides.s];
-  }
+__device__ inline const Terms<Real>* row_table(const Plan& plan, int64_t i, int64_t s) {
+  if (plan.alpha_entries == 0) return nullptr;
+  return static_cast<const Terms<Real>*>(plan.table) + i * plan.alpha_strides.n + s * plan.alpha_strides.s;
+}
+
+template <class Real>
+__device__ inline Terms<Real> scalar_alpha(const Plan& plan) {
   const Real hi = static_cast<Real>(plan.alpha);
   return {hi, static_cast<Real>(plan.alpha - static_cast<double>(hi))};
 }
@@ -154,6 +163,27 @@ struct Row {
   Real<T> scale;  // of the gradient
 };
 
+// l(x, t) and its gradient of n elements.
+template <class Loss, class T, int n>
+__device__ inline void evaluate(const Plan& plan, const Constants<Real<T>>& k, const T* x, const Real<T> (&t)[n],
+                                const Terms<Real<T>> (&alpha)[n], Real<T> (&value)[n], Real<T> (&delta)[n]) {
+  if constexpr (Loss::kLogAlpha) {
+    if (plan.plain) {
+#pragma unroll
+      for (int j = 0; j < n; ++j) value[j] = Loss::plain(cuda::to_real(x[j]), t[j], &delta[j]);
+      return;
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < n; ++j) value[j] = Loss::eval(cuda::to_real(x[j]), t[j], alpha[j], k, &delta[j]);
+}
+
+// Accesses of several classes only happen where these lie next to each other.
+template <int n>
+__device__ inline int64_t class_offset(int c, const Strides& strides) {
+  return n > 1 ? c : c * strides.c;
+}
+
 // n consecutive classes from c on: returns their sum of l(x, t), and the scaled gradient through `out`.
 template <class Loss, class T, int n>
 __device__ inline Real<T> row_classes(const Problem& p, const Plan& plan, const Constants<Real<T>>& k,
@@ -162,7 +192,7 @@ __device__ inline Real<T> row_classes(const Problem& p, const Plan& plan, const 
 #pragma unroll
   for (int j = 0; j < n; ++j) t[j] = c + j == row.hot ? k.target_value : k.negative_value;
   if (row.dense != nullptr) {
-    const Pack<T, n> dense = cuda::load<T, n>(row.dense + c * p.dense_strides.c);
+    const Pack<T, n> dense = cuda::load<T, n>(row.dense + class_offset<n>(c, p.dense_strides));
 #pragma unroll
     for (int j = 0; j < n; ++j) t[j] = cuda::to_real(dense.v[j]);
   }
@@ -174,11 +204,9 @@ __device__ inline Real<T> row_classes(const Problem& p, const Plan& plan, const 
     for (int j = 0; j < n; ++j) alpha[j] = static_cast<const Terms<Real<T>>*>(plan.table)[c + j];
   }
   Real<T> value[n], delta[n];
+  evaluate<Loss, T, n>(plan, k, x, t, alpha, value, delta);
 #pragma unroll
-  for (int j = 0; j < n; ++j) {
-    value[j] = Loss::eval(cuda::to_real(x[j]), t[j], alpha[j], k, &delta[j]);
-    delta[j] *= row.scale;
-  }
+  for (int j = 0; j < n; ++j) delta[j] *= row.scale;
   if (row.dense != nullptr && p.weight != nullptr) {
 #pragma unroll
     for (int j = 0; j < n; ++j) {
@@ -205,7 +233,7 @@ __device__ inline Real<T> row_step(const Problem& p, const Plan& plan, const Con
   Real<T> sum = 0;
 #pragma unroll
   for (int j = 0; j < n; j += part) sum += row_classes<Loss, T, part>(p, plan, k, row, c + j, x.v + j, out.v + j);
-  if (row.grad != nullptr) cuda::store<T, n>(row.grad + c * p.grad_strides.c, out);
+  if (row.grad != nullptr) cuda::store<T, n>(row.grad + class_offset<n>(c, p.grad_strides), out);
   return sum;
 }
 
@@ -242,7 +270,7 @@ __device__ inline double row_piece(const Problem& p, const Plan& plan, const Con
     const Pack<T, 1> x = {{row.x[c * p.logits_strides.c]}};
     total += row_step<Loss, T, 1>(p, plan, k, row, c, x);
   }
-  // Two loads stay under way: with 3 blocks per multiprocessor this covers the memory latency.
+  // Two loads stay under way: over the resident blocks that covers the memory latency.
   const T* x = row.x + c0 + head;
   Pack<T, n> next[2] = {};
   if (lane < packs) next[0] = cuda::load<T, n>(x + lane * n);
@@ -258,9 +286,9 @@ __device__ inline double row_piece(const Problem& p, const Plan& plan, const Con
 }
 
 template <class Loss, class T>
-__global__ void __launch_bounds__(kThreads, 3) rows_kernel(const Problem p, const Plan plan) {
+__global__ void __launch_bounds__(kThreads, kResident<T>)
+    rows_kernel(const Problem p, const Plan plan, const Constants<Real<T>> k) {
   const double factor = gradient_factor(p, plan);
-  const Constants<Real<T>> k = constants<Real<T>>(p, plan);
   const int groups = kThreads / plan.group;
   const int lane = threadIdx.x & (plan.group - 1);
   double loss = 0.0, weight = 0.0;
@@ -281,7 +309,8 @@ __global__ void __launch_bounds__(kThreads, 3) rows_kernel(const Problem p, cons
       row.dense =
           p.dense == nullptr ? nullptr : static_cast<const T*>(p.dense) + i * p.dense_strides.n + s * p.dense_strides.s;
       row.hot = target.hot;
-      row.alpha = row_alpha<Real<T>>(plan, i, s);
+      const Terms<Real<T>>* table = row_table<Real<T>>(plan, i, s);
+      row.alpha = table == nullptr ? scalar_alpha<Real<T>>(plan) : *table;
       row.scale = static_cast<Real<T>>(w * factor);
       const int c0 = static_cast<int>(part * plan.piece);
       const int c1 = p.classes - c0 < plan.piece ? static_cast<int>(p.classes) : c0 + plan.piece;
@@ -307,7 +336,8 @@ __global__ void __launch_bounds__(kThreads, 3) rows_kernel(const Problem p, cons
 template <class Loss, class T, int n>
 __device__ inline void plane_step(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, int c,
                                   const Pack<T, n>& x, T* grad, const T* dense, const int (&hot)[n],
-                                  const Terms<Real<T>> (&alpha)[n], const Real<T> (&scale)[n], Real<T> (&sum)[n]) {
+                                  const Terms<Real<T>>& scalar_alpha, const Terms<Real<T>>* table,
+                                  const Real<T> (&scale)[n], Real<T> (&sum)[n]) {
   Real<T> t[n];
   if (dense != nullptr) {
     const Pack<T, n> d = cuda::load<T, n>(dense + c * p.dense_strides.c);
@@ -317,19 +347,23 @@ __device__ inline void plane_step(const Problem& p, const Plan& plan, const Cons
 #pragma unroll
     for (int j = 0; j < n; ++j) t[j] = c == hot[j] ? k.target_value : k.negative_value;
   }
-  const bool per_class = plan.alpha_strides.c != 0;
-  Terms<Real<T>> class_alpha = {};
-  if (per_class) class_alpha = static_cast<const Terms<Real<T>>*>(plan.table)[c];
+  Terms<Real<T>> alpha[n];
+#pragma unroll
+  for (int j = 0; j < n; ++j) alpha[j] = scalar_alpha;
+  if (table != nullptr) {  // read again for every class: kept, it would take too many registers
+#pragma unroll
+    for (int j = 0; j < n; ++j) alpha[j] = table[c * plan.alpha_strides.c + j * plan.alpha_strides.s];
+  }
   Real<T> w = 1;
   if (dense != nullptr && p.weight != nullptr) w = cuda::read<Real<T>>(p.weight, p.weight_dtype, c * p.weight_stride);
+  Real<T> value[n], delta[n];
+  evaluate<Loss, T, n>(plan, k, x.v, t, alpha, value, delta);
   Pack<T, n> out;
 #pragma unroll
   for (int j = 0; j < n; ++j) {
-    Real<T> delta;
-    const Real<T> value = Loss::eval(cuda::to_real(x.v[j]), t[j], per_class ? class_alpha : alpha[j], k, &delta) * w;
     const bool ignored = hot[j] == kIgnored;  // its logits may be NaN: select, never multiply
-    out.v[j] = cuda::from_real<T>(ignored ? Real<T>(0) : delta * (scale[j] * w));
-    sum[j] += ignored ? Real<T>(0) : value;
+    out.v[j] = cuda::from_real<T>(ignored ? Real<T>(0) : delta[j] * (scale[j] * w));
+    sum[j] += ignored ? Real<T>(0) : value[j] * w;
   }
   if (grad != nullptr) cuda::store<T, n>(grad + c * p.grad_strides.c, out);
 }
@@ -347,14 +381,14 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
                                    const Tile<n>& tile, int first, int64_t i, int64_t s, int c0, int c1, int lanes,
                                    double (&total)[n]) {
   int hot[n];
-  Terms<Real<T>> alpha[n];
   Real<T> scale[n];
 #pragma unroll
   for (int j = 0; j < n; ++j) {
     hot[j] = tile.hot[first + j];
-    alpha[j] = row_alpha<Real<T>>(plan, i, s + j);
     scale[j] = static_cast<Real<T>>(tile.factor[first + j] * factor);
   }
+  const Terms<Real<T>>* table = row_table<Real<T>>(plan, i, s);
+  const Terms<Real<T>> alpha = scalar_alpha<Real<T>>(plan);
   const T* x = static_cast<const T*>(p.logits) + i * p.logits_strides.n + s * p.logits_strides.s;
   T* grad = static_cast<T*>(p.grad);
   if (grad != nullptr) grad += i * p.grad_strides.n + s * p.grad_strides.s;
@@ -372,7 +406,7 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
       const Pack<T, n> now = next[0];
       next[0] = next[1];
       if (c + 2 * lanes < c1) next[1] = cuda::load<T, n>(x + (c + 2 * lanes) * p.logits_strides.c);
-      plane_step<Loss, T, n>(p, plan, k, c, now, grad, dense, hot, alpha, scale, sum);
+      plane_step<Loss, T, n>(p, plan, k, c, now, grad, dense, hot, alpha, table, scale, sum);
     }
 #pragma unroll
     for (int j = 0; j < n; ++j) total[j] += sum[j];
@@ -380,10 +414,10 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
 }
 
 template <class Loss, class T, int n>
-__device__ inline void planes_body(const Problem& p, const Plan& plan, double factor, double* loss, double* weight) {
+__device__ inline void planes_body(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, double factor,
+                                   double* loss, double* weight) {
   __shared__ Tile<n> tile;
   __shared__ double values[kThreads];
-  const Constants<Real<T>> k = constants<Real<T>>(p, plan);
   const int group = plan.group;
   const int lanes = kThreads / group;  // threads that share the classes of a position
   const int x = threadIdx.x & (group - 1), lane = threadIdx.x / group;
@@ -434,15 +468,22 @@ __device__ inline void planes_body(const Problem& p, const Plan& plan, double fa
 }
 
 template <class Loss, class T>
-__global__ void __launch_bounds__(kThreads, 3) planes_kernel(const Problem p, const Plan plan) {
+__global__ void __launch_bounds__(kThreads, kResident<T>)
+    planes_kernel(const Problem p, const Plan plan, const Constants<Real<T>> k) {
   const double factor = gradient_factor(p, plan);
   double loss = 0.0, weight = 0.0;
   if (plan.pack == 1) {
-    planes_body<Loss, T, 1>(p, plan, factor, &loss, &weight);
+    planes_body<Loss, T, 1>(p, plan, k, factor, &loss, &weight);
   } else {
-    planes_body<Loss, T, kPlanePack<T>>(p, plan, factor, &loss, &weight);
+    planes_body<Loss, T, kPlanePack<T>>(p, plan, k, factor, &loss, &weight);
   }
   end_block(p, plan, loss, weight);
+}
+
+template <class Loss, class T>
+void run_main(const char* op, const Problem& p, const Plan& plan, void* stream) {
+  auto kernel = plan.planes ? planes_kernel<Loss, T> : rows_kernel<Loss, T>;
+  cuda::launch(op, kernel, plan.blocks, kThreads, stream, p, plan, constants<Real<T>>(p));
 }
 
 template <class Loss>
@@ -450,21 +491,18 @@ void run_cuda(const char* op, Problem p, int device, void* stream) {
   const cuda::DeviceGuard guard(device, op);
   const Plan plan = make_plan(&p, Loss::kLogAlpha);
   prepare(op, p, plan, Loss::kLogAlpha, stream);
-  auto run = [&](auto rows, auto planes) {
-    cuda::launch(op, plan.planes ? planes : rows, plan.blocks, kThreads, stream, p, plan);
-  };
   switch (p.dtype) {
     case Dtype::f64:
-      run(rows_kernel<Loss, double>, planes_kernel<Loss, double>);
+      run_main<Loss, double>(op, p, plan, stream);
       break;
     case Dtype::f16:
-      run(rows_kernel<Loss, __half>, planes_kernel<Loss, __half>);
+      run_main<Loss, __half>(op, p, plan, stream);
       break;
     case Dtype::bf16:
-      run(rows_kernel<Loss, __nv_bfloat16>, planes_kernel<Loss, __nv_bfloat16>);
+      run_main<Loss, __nv_bfloat16>(op, p, plan, stream);
       break;
     default:
-      run(rows_kernel<Loss, float>, planes_kernel<Loss, float>);
+      run_main<Loss, float>(op, p, plan, stream);
   }
   finish(op, p, plan, stream);
 }

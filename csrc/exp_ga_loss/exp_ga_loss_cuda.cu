@@ -41,6 +41,14 @@ struct ExpGaLoss {
     // A class with target 0 owes nothing for its log, even at z = -inf.
     return t == Real(0) ? penalty : fma(-t, z, penalty);
   }
+
+  // alpha = 1 and no clamp.
+  template <class Real>
+  static __device__ Real plain(Real x, Real t, Real* delta) {
+    const Real y = exp(x);
+    *delta = y - t;
+    return t == Real(0) ? y : fma(-t, x, y);
+  }
 };
 
 }  // namespace
