@@ -40,7 +40,7 @@ class Call(NamedTuple):
 
 
 def minimal_bytes(call: Call) -> int:
-    """Every tensor argument read once, every gradient written once: what no kernel of loss and gradient can undercut."""
+    """Every tensor argument read once, every gradient written once: no kernel of loss and gradient moves less."""
     tensors = [a for a in call.args if isinstance(a, Tensor)]
     tensors += [call.args[i] for i in call.differentiable]
     return sum(t.numel() * t.element_size() for t in tensors)
