@@ -209,15 +209,16 @@ class Driver {
     partial_.assign(static_cast<size_t>(items), 0.0);
     const int64_t item_elements = (pieces_ > 1 ? kItemElements : block * p_.classes) + 1;
     auto body = [&](int64_t begin, int64_t end) {
+      Segment<Real> segment = common_segment();
       for (int64_t item = begin; item < end; ++item) {
         if (pieces_ > 1) {
-          partial_[item] = row_piece(item / pieces_, item % pieces_);
+          partial_[item] = row_piece(&segment, item / pieces_, item % pieces_);
           continue;
         }
         const int64_t last = count < (item + 1) * block ? count : (item + 1) * block;
         double sum = 0.0;
         for (int64_t row = item * block; row < last; ++row) {
-          const double value = row_piece(row, 0);
+          const double value = row_piece(&segment, row, 0);
           sum += value;
           if (p_.reduction == Reduction::none) write_loss(p_.loss, p_.loss_dtype, row, value);
         }
@@ -234,7 +235,17 @@ class Driver {
     }
   }
 
-  double row_piece(int64_t row, int64_t piece) const {
+  // The fields that are the same for every row; short rows would pay for setting them anew.
+  Segment<Real> common_segment() const {
+    Segment<Real> segment{};
+    segment.alpha = alpha_at(0, 0);
+    segment.scale = static_cast<Real>(grad_scale_);
+    segment.stream = stream_;
+    segment.constants = constants_;
+    return segment;
+  }
+
+  double row_piece(Segment<Real>* segment, int64_t row, int64_t piece) const {
     const int64_t i = p_.inner == 1 ? row : row / p_.inner, s = p_.inner == 1 ? 0 : row % p_.inner;
     const int64_t c0 = piece * kItemElements;
     const int64_t length = pieces_ > 1 && c0 + kItemElements < p_.classes ? kItemElements : p_.classes - c0;
@@ -243,20 +254,19 @@ class Driver {
       zero_row(i, s, c0, length);
       return 0.0;
     }
-    const double w = row_weight(row);
-    Segment<Real> seg;
-    seg.x = at(p_.logits, p_.logits_strides, i, c0, s);
-    seg.grad = grad_at(i, c0, s);
-    seg.dense = at(p_.dense, p_.dense_strides, i, c0, s);
-    seg.length = length;
-    seg.hot = hot - c0;
-    seg.alpha = alpha_at(row, c0);
-    seg.weight = class_weight_.empty() ? nullptr : class_weight_.data() + c0;
-    seg.scale = static_cast<Real>(w * grad_scale_);
-    seg.stream = stream_;
-    seg.constants = constants_;
-    const double value = packed_ ? packed_segment(seg) : kernels_.segment(seg);
-    return w * value;
+    segment->x = at(p_.logits, p_.logits_strides, i, c0, s);
+    segment->grad = grad_at(i, c0, s);
+    segment->dense = at(p_.dense, p_.dense_strides, i, c0, s);
+    segment->length = length;
+    segment->hot = hot - c0;
+    if (alpha_.kind != Kind::scalar) segment->alpha = alpha_at(row, c0);
+    if (!class_weight_.empty()) segment->weight = class_weight_.data() + c0;
+    double w = 1.0;
+    if (!rows_.weight.empty()) {
+      w = rows_.weight[row];
+      segment->scale = static_cast<Real>(w * grad_scale_);
+    }
+    return w * (packed_ ? packed_segment(*segment) : kernels_.segment(*segment));
   }
 
   double packed_segment(const Segment<Real>& whole) const {
