@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._dispatch import LIB, in_functorch, via_dispatcher
+from effdl_fast.ops._dispatch import LIB, via_dispatcher
 
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 _NONE, _MEAN = 0, 1
@@ -91,8 +91,7 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool
     """
     x = logits
     dims = x.dim()
-    sample_shape = target.shape if target.dim() < dims else x.shape[:1] + x.shape[2:]
-    if not target.is_floating_point() and target.dtype is not torch.int64:
+    if target.dtype is not torch.int64 and not target.is_floating_point():
         target = _as_index(op, target)
     if dims > 3:
         x = x.flatten(2)
@@ -107,10 +106,7 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool
     dtype = x.dtype
     if (dtype is torch.float16 or dtype is torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
         dtype = torch.float32  # as torch's own losses under autocast; the logits are read as they come
-    if args.reduction == _NONE:
-        loss = torch.empty(sample_shape if dims > 1 else (), dtype=dtype, device=x.device)
-    else:
-        loss = torch.empty((), dtype=dtype, device=x.device)
+    loss = x.new_empty(_sample_shape(logits) if args.reduction == _NONE else (), dtype=dtype)
     if x.is_cuda:
         size = _C.ga_loss_workspace_bytes(*(x.shape if dims > 1 else (1, *x.shape)), *(1,) * (dims < 3))
         workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
@@ -121,6 +117,10 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool
     elif grad is not None and dims > 3:
         grad = grad.view(logits.shape)
     return loss, grad, norm
+
+
+def _sample_shape(logits: Tensor) -> torch.Size:
+    return logits.shape[:1] + logits.shape[2:] if logits.dim() > 1 else logits.shape[:0]
 
 
 def _as_index(op: str, target: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def register(op: str) -> None:
 
     def fake(logits, target, alpha_tensor, alpha, beta, clamp, target_value, negative_value, weight, ignore_index,
              reduction, need_grad):  # fmt: skip
-        shape = logits.shape[:1] + logits.shape[2:] if reduction == _NONE and logits.dim() > 1 else ()
+        shape = _sample_shape(logits) if reduction == _NONE else ()
         dtype = logits.dtype
         if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(logits.device.type):
             dtype = torch.float32
