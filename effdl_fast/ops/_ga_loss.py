@@ -108,7 +108,7 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool
         dtype = torch.float32  # as torch's own losses under autocast; the logits are read as they come
     loss = x.new_empty(_sample_shape(logits) if args.reduction == _NONE else (), dtype=dtype)
     if x.is_cuda:
-        size = _C.ga_loss_workspace_bytes(*(x.shape if dims > 1 else (1, *x.shape)), *(1,) * (dims < 3))
+        size = _C.ga_loss_workspace_bytes(args.alpha.numel() if isinstance(args.alpha, Tensor) else 0)
         workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
     getattr(_C, op)(x, target, loss, grad, norm, workspace, *args)
     if inplace:
@@ -131,14 +131,22 @@ def _as_index(op: str, target: Tensor) -> Tensor:
 
 def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -> Tensor:
     """grad times the upstream gradient of each sample (and norm). Reuses grad's memory unless the graph is kept."""
-    out = torch.empty_like(grad) if _keep_graph() else grad
+    keep = _keep_graph()
     if grad.is_cuda:
-        _C.ga_loss_scale(grad, upstream, norm, out)
+        out = torch.empty_like(grad) if keep else grad
+        if grad.dim() > 3:
+            _C.ga_loss_scale(grad.flatten(2), upstream.flatten(1) if upstream.dim() else upstream, norm, out.flatten(2))
+        else:
+            _C.ga_loss_scale(grad, upstream, norm, out)
         return out
-    if reduction == _NONE:
-        return torch.mul(grad, upstream.unsqueeze(1 if grad.dim() > 1 else 0), out=out)
-    factor = _C.ga_loss_cpu_factor(upstream, norm)
-    return grad if factor == 1.0 else torch.mul(grad, factor, out=out)
+    factor: Any
+    if reduction == _NONE and grad.dim() > 1:
+        factor = upstream.unsqueeze(1)
+    else:
+        factor = _C.ga_loss_cpu_factor(upstream, norm)
+        if factor == 1.0:
+            return grad
+    return torch.mul(grad, factor) if keep else grad.mul_(factor)
 
 
 def no_double_backward(op: str) -> None:
