@@ -373,13 +373,13 @@ template <int n>
 struct Tile {
   int hot[kThreads * n];
   double factor[kThreads * n];
+  double sums[n][kThreads];  // of l(x, t), per position and thread: in registers they would spill
 };
 
 // Classes c0, c0 + lanes, ... below c1 of the positions (i, s) to (i, s + n - 1), which start at `first` in the tile.
 template <class Loss, class T, int n>
 __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, double factor,
-                                   const Tile<n>& tile, int first, int64_t i, int64_t s, int c0, int c1, int lanes,
-                                   double (&total)[n]) {
+                                   Tile<n>& tile, int first, int64_t i, int64_t s, int c0, int c1, int lanes) {
   int hot[n];
   Real<T> scale[n];
 #pragma unroll
@@ -409,7 +409,7 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
       plane_step<Loss, T, n>(p, plan, k, c, now, grad, dense, hot, alpha, table, scale, sum);
     }
 #pragma unroll
-    for (int j = 0; j < n; ++j) total[j] += sum[j];
+    for (int j = 0; j < n; ++j) tile.sums[j][threadIdx.x] += sum[j];
   }
 }
 
@@ -417,7 +417,6 @@ template <class Loss, class T, int n>
 __device__ inline void planes_body(const Problem& p, const Plan& plan, const Constants<Real<T>>& k, double factor,
                                    double* loss, double* weight) {
   __shared__ Tile<n> tile;
-  __shared__ double values[kThreads];
   const int group = plan.group;
   const int lanes = kThreads / group;  // threads that share the classes of a position
   const int x = threadIdx.x & (group - 1), lane = threadIdx.x / group;
@@ -438,30 +437,29 @@ __device__ inline void planes_body(const Problem& p, const Plan& plan, const Con
     __syncthreads();
     const int64_t row = row0 + x * n;
     const bool inside = row < rows;
-    double total[n] = {};
+#pragma unroll
+    for (int j = 0; j < n; ++j) tile.sums[j][threadIdx.x] = 0.0;
     if (inside) {
       int64_t i, s;
       split_row(p, row, &i, &s);
       const int c0 = static_cast<int>(part * plan.piece);
       const int c1 = p.classes - c0 < plan.piece ? static_cast<int>(p.classes) : c0 + plan.piece;
-      plane_piece<Loss, T, n>(p, plan, k, factor, tile, x * n, i, s, c0 + lane, c1, lanes, total);
+      plane_piece<Loss, T, n>(p, plan, k, factor, tile, x * n, i, s, c0 + lane, c1, lanes);
     }
-#pragma unroll
+    if (p.reduction != Reduction::none) {
+      for (int j = 0; inside && j < n; ++j) *loss += tile.sums[j][threadIdx.x] * tile.factor[x * n + j];
+      continue;
+    }
+    __syncthreads();
+    if (lane != 0 || !inside) continue;
     for (int j = 0; j < n; ++j) {
-      double value = inside ? total[j] * tile.factor[x * n + j] : 0.0;
-      if (p.reduction != Reduction::none) {
-        *loss += value;
-        continue;
-      }
-      __syncthreads();  // the previous readers are done
-      values[threadIdx.x] = value;
-      __syncthreads();
-      if (lane != 0 || !inside) continue;
-      for (int l = 1; l < lanes; ++l) value += values[l * group + x];
+      double sum = 0.0;
+      for (int l = 0; l < lanes; ++l) sum += tile.sums[j][l * group + x];
+      sum *= tile.factor[x * n + j];
       if (plan.pieces == 1) {
-        cuda::write(p.loss, p.loss_dtype, row + j, value);
+        cuda::write(p.loss, p.loss_dtype, row + j, sum);
       } else {
-        plan.partials[(row + j) * plan.pieces + part] = value;
+        plan.partials[(row + j) * plan.pieces + part] = sum;
       }
     }
   }
