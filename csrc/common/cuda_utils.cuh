@@ -5,8 +5,10 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "common/dtype.h"
@@ -88,6 +90,25 @@ __device__ inline Pack<T, n> load(const T* p) {
 template <class T, int n>
 __device__ inline void store(T* p, const Pack<T, n>& pack) {
   *reinterpret_cast<Pack<T, n>*>(p) = pack;
+}
+
+// A pack that waits in registers: as words, since the compiler would keep each 16-bit element in a register of its own.
+template <int bytes>
+struct alignas(bytes) Words {
+  using Word = std::conditional_t<bytes % 4 == 0, uint32_t, uint16_t>;
+  Word w[bytes / sizeof(Word)];
+};
+template <class T, int n>
+using Waiting = Words<n* static_cast<int>(sizeof(T))>;
+template <class T, int n>
+__device__ inline Waiting<T, n> fetch(const T* p) {
+  return *reinterpret_cast<const Waiting<T, n>*>(p);
+}
+template <class T, int n>
+__device__ inline Pack<T, n> unpack(const Waiting<T, n>& words) {
+  Pack<T, n> pack;
+  memcpy(&pack, &words, sizeof(pack));
+  return pack;
 }
 
 // One floating-point element of a dtype known at run time.

@@ -17,9 +17,9 @@ using cuda::Real;
 constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 2048;        // 4 full waves of 512 resident blocks; items beyond that are looped over
 constexpr int kMaxPrepareBlocks = 256;  // each block of the main kernel adds these up with one load per thread
+// Blocks per multiprocessor that the registers are made to suffice for.
 template <class T>
-constexpr int kResident =
-    sizeof(T) == 8 ? 2 : 3;         // blocks per multiprocessor that the registers are made to suffice for
+constexpr int kResident = sizeof(T) == 8 ? 2 : 3;
 constexpr int kFlush = 8;           // classes summed in float before they go to double
 constexpr int32_t kBadTarget = -3;  // beside kNoPositive and kIgnored
 
@@ -272,14 +272,14 @@ __device__ inline double row_piece(const Problem& p, const Plan& plan, const Con
   }
   // Two loads stay under way: over the resident blocks that covers the memory latency.
   const T* x = row.x + c0 + head;
-  Pack<T, n> next[2] = {};
-  if (lane < packs) next[0] = cuda::load<T, n>(x + lane * n);
-  if (lane + group < packs) next[1] = cuda::load<T, n>(x + (lane + group) * n);
+  cuda::Waiting<T, n> next[2] = {};
+  if (lane < packs) next[0] = cuda::fetch<T, n>(x + lane * n);
+  if (lane + group < packs) next[1] = cuda::fetch<T, n>(x + (lane + group) * n);
 #pragma unroll 1
   for (int i = lane; i < packs; i += group) {
-    const Pack<T, n> now = next[0];
+    const Pack<T, n> now = cuda::unpack<T, n>(next[0]);
     next[0] = next[1];
-    if (i + 2 * group < packs) next[1] = cuda::load<T, n>(x + (i + 2 * group) * n);
+    if (i + 2 * group < packs) next[1] = cuda::fetch<T, n>(x + (i + 2 * group) * n);
     total += row_step<Loss, T, n>(p, plan, k, row, c0 + head + i * n, now);
   }
   return total;
@@ -394,18 +394,18 @@ __device__ inline void plane_piece(const Problem& p, const Plan& plan, const Con
   if (grad != nullptr) grad += i * p.grad_strides.n + s * p.grad_strides.s;
   const T* dense = static_cast<const T*>(p.dense);
   if (dense != nullptr) dense += i * p.dense_strides.n + s * p.dense_strides.s;
-  Pack<T, n> next[2] = {};  // two loads stay under way
-  if (c0 < c1) next[0] = cuda::load<T, n>(x + c0 * p.logits_strides.c);
-  if (c0 + lanes < c1) next[1] = cuda::load<T, n>(x + (c0 + lanes) * p.logits_strides.c);
+  cuda::Waiting<T, n> next[2] = {};  // two loads stay under way
+  if (c0 < c1) next[0] = cuda::fetch<T, n>(x + c0 * p.logits_strides.c);
+  if (c0 + lanes < c1) next[1] = cuda::fetch<T, n>(x + (c0 + lanes) * p.logits_strides.c);
 #pragma unroll 1
   for (int c = c0; c < c1;) {
     const int stop = c1 - c > kFlush * lanes ? c + kFlush * lanes : c1;
     Real<T> sum[n] = {};
 #pragma unroll 1
     for (; c < stop; c += lanes) {
-      const Pack<T, n> now = next[0];
+      const Pack<T, n> now = cuda::unpack<T, n>(next[0]);
       next[0] = next[1];
-      if (c + 2 * lanes < c1) next[1] = cuda::load<T, n>(x + (c + 2 * lanes) * p.logits_strides.c);
+      if (c + 2 * lanes < c1) next[1] = cuda::fetch<T, n>(x + (c + 2 * lanes) * p.logits_strides.c);
       plane_step<Loss, T, n>(p, plan, k, c, now, grad, dense, hot, alpha, table, scale, sum);
     }
 #pragma unroll
