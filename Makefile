@@ -43,7 +43,7 @@ bench: $(INSTALLED)
 $(VENV)/.deps: pyproject.toml tools/requirements.py tools/check_machine.py
 	$(PYTHON) tools/check_machine.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python tools/requirements.py build dev demo > $(VENV)/requirements.txt
+	$(BIN)/python tools/requirements.py build dev > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --prefer-binary -q -r $(VENV)/requirements.txt
 	touch $@
 
