@@ -8,7 +8,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc effdl_fast benchmarks -type f ! -name '*.so' ! -name '*.pyc') \
+SOURCES := $(shell find $(wildcard csrc effdl_fast benchmarks) -type f ! -name '*.so' ! -name '*.pyc') \
 	CMakeLists.txt pyproject.toml README.md LICENSE
 CXX_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'csrc/*.cuh')
 INSTALLED := $(VENV)/.installed-$(if $(EFFDL_WHEEL),wheel,source)
@@ -102,7 +102,7 @@ sanitize: $(VENV)/.deps
 
 clean:
 	rm -rf build dist report effdl_fast/_C*.so $(VENV)/.installed-*
-	find effdl_fast benchmarks tests tools -name __pycache__ -type d -exec rm -rf {} +
+	find $(wildcard effdl_fast benchmarks tests tools) -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)
