@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from effdl_fast.data import Dataset, load
 from effdl_fast.reproduce import plots, runner
-from effdl_fast.reproduce.experiment import Experiment, Plan, chapters, experiments, find
+from effdl_fast.reproduce.experiment import Experiment, Plan, Result, chapters, experiments, find
+from effdl_fast.reproduce.train import cpu_threads
 
 Say = Callable[[str], object]
 
@@ -112,14 +114,24 @@ def run_chapter(
         if plan.data is not None and plan.data not in loaded:
             loaded[plan.data] = load(plan.data, root=source.root, download=source.download)
         data = loaded[plan.data] if plan.data is not None else None
-        with tqdm(total=runner.total_epochs(chapter, stem, plan), unit="epoch", desc=stem) as bar:
+        # A smoke run's work is too small to share: on a busy machine waiting for a second thread only slows it down.
+        threads = cpu_threads(1) if overrides.quick else contextlib.nullcontext()
+        with threads, tqdm(total=runner.total_epochs(chapter, stem, plan), unit="epoch", desc=stem) as bar:
             result = runner.run(chapter, stem, plan, data, out, device=device, progress=advance(bar))
-        say(f"\n{experiment.title} ({experiment.thesis})\n{experiment.table(result).to_text()}")
-        for claim in experiment.claims(result):
-            say(f"  {claim}")
-        reductions = experiment.reductions(result)
-        say(f"  reduced run: {'; '.join(reductions)}" if reductions else "  at the thesis's size")
+        say_result(experiment, result, say)
     say(f"\nresults: {out / chapter / 'index.html'}")
+
+
+def say_result(experiment: Experiment, result: Result, say: Say) -> None:
+    """The table, how the run was reduced and, unless it is a smoke run, the thesis's claims beside what was measured."""
+    reductions = experiment.reductions(result)
+    say(f"\n{experiment.title} ({experiment.thesis})\n{experiment.table(result).to_text()}")
+    say(f"  reduced run: {'; '.join(reductions)}" if reductions else "  at the thesis's size")
+    if experiment.is_smoke(result):
+        say("  a smoke run, too small to be compared with the thesis")
+        return
+    for claim in experiment.claims(result):
+        say(f"  {claim}")
 
 
 def advance(bar: tqdm) -> runner.Progress:

@@ -118,6 +118,11 @@ class Experiment:
     claims: Callable[[Result], list[Claim]] = lambda result: []
     heavy: bool = False
 
+    def is_smoke(self, result: Result) -> bool:
+        """Whether `result` has the size of the quick plan, and the full plan is larger: it proves nothing."""
+        quick = self.quick.as_dict()
+        return quick != self.full.as_dict() and all(result.plan[key] == quick[key] for key in ("epochs", "options"))
+
     def reductions(self, result: Result) -> list[str]:
         """How the run behind `result` was smaller than, or different from, the full plan; empty for a full run."""
         full, ran = self.full.as_dict(), result.plan

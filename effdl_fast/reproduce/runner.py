@@ -104,8 +104,10 @@ def section(experiment: Experiment, result: Result) -> Section:
     """One experiment's part of the page: what it is, how it was reduced, claims, table, plots, settings, machine."""
     reductions = experiment.reductions(result)
     size = "Run at the thesis's size." if not reductions else "Reduced run: " + "; ".join(reductions) + "."
+    if experiment.is_smoke(result):
+        size = f"A smoke run, too small to be compared with the thesis. {size}"
     blocks: list[Block] = [Text(experiment.about), Text(size), experiment.table(result)]
-    claims = experiment.claims(result)
+    claims = [] if experiment.is_smoke(result) else experiment.claims(result)
     if claims:
         rows = [[c.text, c.thesis, c.measured, "agrees" if c.holds else "differs"] for c in claims]
         blocks.append(

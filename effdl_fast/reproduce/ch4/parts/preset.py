@@ -76,7 +76,7 @@ def preset(
         about=" ".join(filter(None, [ABOUT, note])),
         settings={label: setting for label, (_, setting) in rows.items()},
         full=Plan(trials, 300, data, {"batch_size": None, "train_samples": None, "test_samples": None}),
-        quick=Plan(1, 1, "digits", {"batch_size": 8, "train_samples": 16, "test_samples": 16}),
+        quick=Plan(1, 1, "digits", {"batch_size": 2, "train_samples": 4, "test_samples": 4}),
         heavy=True,
         run=run,
         table=table,
