@@ -144,6 +144,11 @@ def _forward(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | None 
         if p.group is not None:
             if upstream is None:
                 loss = _reduce_loss(p, loss)
+            if grads.norm is not None:  # other ranks may have tiled their slice otherwise and have none
+                for grad in grads[:3]:
+                    if grad is not None:
+                        grad.mul_(grads.norm)
+                grads = grads._replace(norm=None)
             if grads.input is not None:
                 torch.distributed.all_reduce(grads.input, group=p.group)
                 if p.input.dtype == torch.bfloat16:
@@ -212,7 +217,9 @@ def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | Non
         if p.reduction == _MEAN and (norm is not None or rows == 0):
             loss = loss / _denominator(p, real)
     bias = d_bias if d_bias is None else d_bias.to(kept)
-    return loss, _Grads(d_input and d_input.out, d_weight and d_weight.out, bias, norm)
+    return loss, _Grads(
+        None if d_input is None else d_input.out, None if d_weight is None else d_weight.out, bias, norm
+    )
 
 
 def _input_rows(p: Problem, r0: int, r1: int, dtype: torch.dtype) -> Tensor:
@@ -326,9 +333,9 @@ class _LinearExpGALoss(torch.autograd.Function):
         ctx.dtype, ctx.reduction = input.dtype, p.reduction
         if p.reduction == _NONE:
             loss, _ = _forward(p, (False, False, False))
-            tensors = {name: x for name, x in p._asdict().items() if isinstance(x, Tensor)}
-            ctx.names, ctx.rest = tuple(tensors), p._replace(**dict.fromkeys(tensors))
-            ctx.save_for_backward(*tensors.values())
+            ctx.rest = [None if isinstance(x, Tensor) else x for x in p]
+            ctx.tensors = [i for i, x in enumerate(p) if isinstance(x, Tensor)]
+            ctx.save_for_backward(*(p[i] for i in ctx.tensors))
         else:
             loss, grads = _forward(p, ctx.needs_input_grad[:3])
             ctx.save_for_backward(*grads)
@@ -338,13 +345,21 @@ class _LinearExpGALoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple:
         no_double_backward(_OP)
         if ctx.reduction == _NONE:
-            p = ctx.rest._replace(**dict(zip(ctx.names, ctx.saved_tensors, strict=True)))
-            *grads, norm = _forward(p, ctx.needs_input_grad[:3], upstream)[1]
+            p = Problem(*_with_tensors(ctx))
+            *grads, _ = _forward(p, ctx.needs_input_grad[:3], upstream)[1]
             return (*(None if g is None else g.to(ctx.dtype) for g in grads), None)
         *grads, norm = ctx.saved_tensors
         factor = upstream if norm is None else upstream * norm
         keep = _keep_graph()
         return (*(None if g is None else _scaled(g, factor, ctx.dtype, keep) for g in grads), None)
+
+
+def _with_tensors(ctx: Any) -> list[Any]:
+    """The arguments that ctx.rest and the saved tensors at ctx.tensors stand for."""
+    args = list(ctx.rest)
+    for i, x in zip(ctx.tensors, ctx.saved_tensors, strict=True):
+        args[i] = x
+    return args
 
 
 def _scaled(grad: Tensor, factor: Tensor, dtype: torch.dtype, keep: bool) -> Tensor:
@@ -439,10 +454,7 @@ def _autograd_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> 
     no_double_backward(_OP)
     grads: list[Any] = [None] * 3
     if upstream is not None and ctx.reduction == _NONE:
-        args = list(ctx.rest)
-        for i, x in zip(ctx.tensors, ctx.saved_tensors, strict=True):
-            args[i] = x
-        grads = list(torch.ops.effdl_fast.linear_exp_ga_loss_backward(upstream, *args))
+        grads = list(torch.ops.effdl_fast.linear_exp_ga_loss_backward(upstream, *_with_tensors(ctx)))
     elif upstream is not None:
         *saved, norm = ctx.saved_tensors
         grads = [
