@@ -288,7 +288,7 @@ def test_curvature_claims_are_reported(tmp_path):
     for claim in curvature.claims(result):
         print(claim)
     texts = [str(claim) for claim in curvature.claims(result)]
-    assert "thesis pow3 larger as x goes to either infinity, measured true for x below -0.5 and between" in texts[0]
+    assert "thesis pow3 larger as x goes to either infinity, measured for x below -0.4" in texts[0]
     assert "at most 0.25" in texts[3]
 
 

@@ -123,7 +123,7 @@ def run_chapter(
 
 
 def say_result(experiment: Experiment, result: Result, say: Say) -> None:
-    """The table, how the run was reduced and, unless it is a smoke run, the thesis's claims beside what was measured."""
+    """The table, how the run was reduced and, unless it is a smoke run, the thesis's claims beside our figures."""
     reductions = experiment.reductions(result)
     say(f"\n{experiment.title} ({experiment.thesis})\n{experiment.table(result).to_text()}")
     say(f"  reduced run: {'; '.join(reductions)}" if reductions else "  at the thesis's size")

@@ -131,12 +131,10 @@ class Experiment:
             notes.append(
                 f"data: {result.data['name']} ({result.data['train']} training, {result.data['test']} test samples)"
             )
-        options = {**full["options"], **ran["options"]}
-        notes += [
-            f"{key}: {value} instead of {full['options'].get(key)}"
-            for key, value in options.items()
-            if value != full["options"].get(key)
-        ]
+        for key, value in {**full["options"], **ran["options"]}.items():
+            usual = full["options"].get(key)
+            if value != usual:
+                notes.append(f"{key}: {value}" if usual is None else f"{key}: {value} instead of {usual}")
         return notes
 
 
@@ -145,7 +143,7 @@ def chapters() -> dict[str, str]:
     package = importlib.import_module(PACKAGE)
     names = [m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and re.fullmatch(r"ch\d+", m.name)]
     titles = {name: importlib.import_module(f"{PACKAGE}.{name}").__doc__ or name for name in names}
-    return {name: titles[name].strip().splitlines()[0] for name in sorted(names, key=lambda n: int(n[2:]))}
+    return {name: titles[name].strip().splitlines()[0].rstrip(".") for name in sorted(names, key=lambda n: int(n[2:]))}
 
 
 def experiments(chapter: str) -> list[str]:

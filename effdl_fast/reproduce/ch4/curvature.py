@@ -12,6 +12,7 @@ cross-entropy the thesis says 1. The exact value there is y (1 - y) <= 1/4; both
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -118,15 +119,15 @@ def figures(result: Result) -> list[Plot]:
 def claims(result: Result) -> list[Claim]:
     """The order that sec. 4.14 reads off the first terms, and its value for softmax with cross-entropy."""
     s = result.settings["t0"]["s"]
-    grid = [i / 100 for i in range(100, 1001)]
-    overtakes = next(x for x in grid if math.exp(2 * x) > 9 * x**4)
+    grid = [i / 100 for i in range(-1000, 1001)]
+    left, middle, right = _sign_changes(grid, [9 * x**4 - math.exp(2 * x) for x in grid])
     above_linear = next(x for x in grid if math.exp(2 * x) / s**2 > 1)
     top = max(cross_entropy_softmax(i / 10, 0.0, 1.0) for i in range(-100, 101))
     return [
         Claim(
             "First terms: 9x^4 (pow3) against e^2x (exp)",
             "pow3 larger as x goes to either infinity",
-            f"true for x below -0.5 and between 1 and {overtakes:.1f}; beyond that exp is larger",
+            f"for x below {left:.2f} and from {middle:.2f} to {right:.2f}; beyond that exp is larger",
             False,
         ),
         Claim(
@@ -143,6 +144,12 @@ def claims(result: Result) -> list[Claim]:
         ),
         Claim("Curvature of softmax with cross-entropy in one unit", "1", f"y (1 - y), at most {top:.3g}", False),
     ]
+
+
+def _sign_changes(xs: list[float], values: list[float]) -> list[float]:
+    """The x at which `values` changes its sign, to the resolution of the grid."""
+    pairs = itertools.pairwise(zip(xs, values, strict=True))
+    return [after for (_, low), (after, high) in pairs if (low > 0) != (high > 0)]
 
 
 EXPERIMENT = Experiment(
