@@ -17,4 +17,5 @@ def via_dispatcher(x: Tensor) -> bool:
 
 def in_functorch() -> bool:
     """Whether a torch.func transform (grad, vmap, jvp, ...) is running: its tensors have no memory of their own."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    # A tracer cannot see the stack and takes it for there, which would compile the reference instead of the kernel.
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None

@@ -194,6 +194,8 @@ def register(op: str) -> None:
 
     def kernel(logits, target, alpha_tensor, alpha, beta, clamp, target_value, negative_value, weight, ignore_index,
                reduction, need_grad):  # fmt: skip
+        # A plain subclass arrives as itself; one that wraps other tensors has its own dispatch and never comes here.
+        logits, target = logits.as_subclass(Tensor), target.as_subclass(Tensor)
         constant = (alpha if alpha_tensor is None else alpha_tensor) if has_alpha else None
         args = Args(constant, beta, clamp, target_value, negative_value, weight, ignore_index, reduction)
         loss, grad, norm = forward(op, logits, target, args, need_grad, False)
