@@ -183,7 +183,7 @@ def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | Non
     loss = torch.zeros(rows if per_row else (row_blocks, class_blocks), dtype=real, device=p.input.device)
     workspace = None
     if cuda:
-        size = _C.ga_loss_workspace_bytes(height, width, 1)
+        size = _C.ga_loss_workspace_bytes(p.alpha.numel() if isinstance(p.alpha, Tensor) else 0)
         workspace = torch.empty(size, dtype=torch.uint8, device=p.input.device)
 
     x: Tensor | None = None
