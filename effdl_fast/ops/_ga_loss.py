@@ -57,7 +57,10 @@ def ga_loss(op: str, logits: Tensor, target: Tensor, reduction: str, inplace: bo
             if inplace:
                 _check_inplace(op, logits)
             return _GaLoss.apply(logits, op, target, inplace, args)
-    return forward(op, logits, target, args, inplace, inplace)[0]
+    loss, _, norm = forward(op, logits, target, args, inplace, inplace)
+    if norm is not None:  # without autograd there is no backward that could still divide
+        logits.mul_(norm)
+    return loss
 
 
 def _constant(op: str, name: str, value: Any, logits: Tensor) -> Any:

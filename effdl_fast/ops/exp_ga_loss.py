@@ -44,8 +44,9 @@ def exp_ga_loss(
         ignore_index: samples with this target have loss 0 and gradient 0, whatever their logits.
         reduction: "none" (one loss per sample, shape of a class-index target), "mean" over the samples that are not
             ignored, or "sum". A mean over nothing is NaN.
-        inplace: overwrite logits with the gradient (before the upstream gradient is applied) instead of allocating it.
-            Autograd's version check then catches any later use of the old values. Under torch.compile it has no effect.
+        inplace: overwrite logits with the gradient instead of allocating it; the backward pass applies the upstream
+            gradient (and for float16 means the division) there too. Autograd's version check catches any later use of
+            the old values. A leaf that requires grad is refused. Under torch.compile it has no effect.
         clamp: where x + ln(alpha) exceeds this number, the exponential goes on as its tangent, so that neither loss nor
             gradient overflows. None: never.
 
