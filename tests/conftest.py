@@ -53,9 +53,14 @@ def op(request: pytest.FixtureRequest) -> SimpleNamespace:
 
 
 @pytest.fixture(autouse=True)
-def _global_state():
-    """No test leaves another SIMD level, thread count or grad mode behind; the library must not either."""
+def _global_state(request: pytest.FixtureRequest):
+    """No test leaves another SIMD level, thread count or grad mode behind; the library must not either.
+
+    A test with a backend starts on that backend's SIMD level; `forced` adds the proof.
+    """
     level, threads, grad = _C.simd_level(), torch.get_num_threads(), torch.is_grad_enabled()
+    if "backend" in request.fixturenames and (backend := request.getfixturevalue("backend")).simd:
+        _C.set_simd_level(backend.simd)
     yield
     left = torch.is_grad_enabled()
     _C.set_simd_level(level)

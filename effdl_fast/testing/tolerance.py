@@ -36,7 +36,8 @@ def assert_as_accurate(
     """Raises AssertionError unless `ours` is within twice the error of `reference` (or `floor` ulp) of `truth`.
 
     ours, reference: same shape and dtype. truth: float64. magnitude: float64, how large the terms of each element were;
-    default |truth|. floor: more than 1 only with a reason, such as a second rounding. Infinities and NaN must stand at the same places in ours and reference.
+    default |truth|. floor: more than 1 only with a reason, such as a second rounding. Infinities and NaN must stand at
+    the same places in ours and reference.
     """
     if ours.dtype != reference.dtype or ours.shape != reference.shape:
         raise AssertionError(

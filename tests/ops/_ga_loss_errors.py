@@ -36,10 +36,10 @@ def test_target_shapes(op, backend, x, target, message):
         op.run(x, target.to(backend.device))
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
-def test_target_dtypes(op, backend, x, dtype):
+@pytest.mark.parametrize("wrong", [torch.bool, torch.complex64])
+def test_target_dtypes(op, backend, x, wrong):
     with pytest.raises(TypeError, match=f"{op.name}: target must be integer class indices"):
-        op.run(x, torch.zeros(N, dtype=dtype, device=backend.device))
+        op.run(x, torch.zeros(N, dtype=wrong, device=backend.device))
 
 
 def test_dense_target_of_another_dtype(op, x):
@@ -104,10 +104,10 @@ def test_logits_shapes(op, backend, shape):
         )
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
-def test_logits_dtypes(op, backend, y, dtype):
+@pytest.mark.parametrize("wrong", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_logits_dtypes(op, backend, y, wrong):
     with pytest.raises(TypeError, match=f"{op.name}: logits"):
-        op.run(torch.zeros(N, C, device=backend.device).to(dtype), y)
+        op.run(torch.zeros(N, C, device=backend.device).to(wrong), y)
 
 
 @pytest.mark.parametrize("reduction", ["Mean", "avg", "", None, 1])

@@ -233,7 +233,12 @@ if hypothesis is None:
 
 else:
 
-    @hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+    @hypothesis.settings(
+        max_examples=40,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    )
     @hypothesis.given(data=st.data())
     def test_random_shapes_and_strides(op, backend, data):
         """Any shape up to three spatial dimensions, any order of the dimensions in memory, any step along each."""
