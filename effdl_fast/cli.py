@@ -134,6 +134,8 @@ def demo(
         typer.echo("\nbenchmarking the ops ...")
         rows = harness.run(op=None, quick=True)
         typer.echo(program.benchmark_table(rows).to_text())
+    if warning := program.busy_warning(result):
+        typer.echo(warning.strip())
     typer.echo(f"\nreport: {program.write_report(result, rows, out)}")
 
 

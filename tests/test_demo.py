@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,13 @@ def test_training_uses_the_compiled_losses(monkeypatch):
     demo.train_all(data.load("digits").subset(100, 50), seeds=1, epochs=1)
     for stem in ("linear", "exp", "pow3"):
         assert any(call.startswith(stem) for call in calls), (stem, set(calls))
+
+
+def test_a_busy_machine_is_said(result):
+    quiet, busy = ({**result.trials[0]["environment"], "load": load, "cores": 2} for load in (2.0, 9.5))
+    trials = {name: [{**t, "environment": e} for t in result.trials] for name, e in (("quiet", quiet), ("busy", busy))}
+    assert demo.busy_warning(replace(result, trials=trials["quiet"])) == ""
+    assert "load 9.5 on 2 cores" in demo.headline(replace(result, trials=trials["busy"]), ROWS)
 
 
 def test_epochs_and_progress(monkeypatch):
