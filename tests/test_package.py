@@ -106,7 +106,7 @@ def test_import_leaves_torch_as_it_was():
 
 
 def test_import_does_not_pull_in_optional_packages():
-    optional = "matplotlib sklearn scipy timm torchvision pandas typer tqdm pytest".split()
+    optional = ["matplotlib", "sklearn", "scipy", "timm", "torchvision", "pandas", "typer", "tqdm", "pytest"]
     loaded = python(
         f"import sys, torch\nbefore = set(sys.modules)\nimport effdl_fast\n"
         f"print([name for name in {optional} if name in sys.modules and name not in before])"

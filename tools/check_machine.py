@@ -9,7 +9,7 @@ import sysconfig
 def missing() -> list[str]:
     """One line per missing thing, with its usual remedy."""
     lines = []
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036  (it is what this script is for)
         version = ".".join(map(str, sys.version_info[:3]))
         return [f"Python >= 3.10; {sys.executable} is {version}. Name another one: make PYTHON=python3.12 ..."]
     try:
