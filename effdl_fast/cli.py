@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -108,7 +108,7 @@ def collect_info() -> dict[str, Any]:
 def demo(
     data: Annotated[str, typer.Option(help="digits, fashion-mnist, torchvision:NAME or an .npz file.")] = "digits",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each output layer.")] = 5,
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Default: 100, fewer for large data.")] = None,  # noqa: UP045
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: 100, fewer for large data.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     bench: Annotated[bool, typer.Option(help="Also run the op microbenchmarks.")] = True,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
@@ -141,9 +141,9 @@ def demo(
 
 @app.command()
 def bench(
-    op: Annotated[Optional[str], typer.Argument(help="One op; all without it.")] = None,  # noqa: UP045
+    op: Annotated[str | None, typer.Argument(help="One op; all without it.")] = None,
     quick: Annotated[bool, typer.Option(help="Fewer repetitions.")] = False,
-    out: Annotated[Optional[Path], typer.Option(help="Folder for results.")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="Folder for results.")] = None,
     plot: Annotated[bool, typer.Option(help="Also draw plots.")] = False,
 ) -> int:
     """Benchmark the ops against PyTorch."""
@@ -151,34 +151,30 @@ def bench(
 
 
 def find_harness() -> ModuleType:
-    """The benchmark harness: inside the package where a wheel is installed, in `benchmarks/` beside it in a source
-    tree.
-    """
+    """The benchmark harness: inside the package of an installed wheel, beside the package in a source tree."""
     if importlib.util.find_spec("effdl_fast.benchmarks") is not None:
         return importlib.import_module("effdl_fast.benchmarks.harness")
     tree = Path(__file__).resolve().parents[1]
     if not (tree / "benchmarks" / "harness.py").is_file():
         raise FileNotFoundError(f"the benchmarks are neither in the installed package nor in {tree / 'benchmarks'}")
     if str(tree) not in sys.path:
-        sys.path.append(str(tree))
+        sys.path.insert(0, str(tree))  # before any other folder called benchmarks
     return importlib.import_module("benchmarks.harness")
 
 
 @app.command()
 def reproduce(
-    chapter: Annotated[Optional[str], typer.Argument(help="ch4; the list without it.")] = None,  # noqa: UP045
-    experiment: Annotated[Optional[str], typer.Argument(help="One experiment; all without it.")] = None,  # noqa: UP045
+    chapter: Annotated[str | None, typer.Argument(help="ch4; the list without it.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="One experiment; all without it.")] = None,
     quick: Annotated[bool, typer.Option(help="Seconds, on the digits: checks that all runs, proves nothing.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List chapters and experiments.")] = False,
-    trials: Annotated[Optional[int], typer.Option(min=1, help="Instead of the plan's.")] = None,  # noqa: UP045
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Instead of the plan's.")] = None,  # noqa: UP045
-    options: Annotated[Optional[list[str]], typer.Option("--set", help="KEY=VALUE for an option of the plan.")] = None,  # noqa: UP045
-    data: Annotated[Optional[str], typer.Option(help="Instead of the plan's: see `effdl demo --help`.")] = None,  # noqa: UP045
+    trials: Annotated[int | None, typer.Option(min=1, help="Instead of the plan's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the plan's.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for an option of the plan.")] = None,
+    data: Annotated[str | None, typer.Option(help="Instead of the plan's: see `effdl demo --help`.")] = None,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
     download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder of results; finished trials there are not run again.")] = Path(
-        "results"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of results; its finished trials are kept.")] = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes cuda where there is one.")] = "auto",
 ) -> None:
     """Reproduce the thesis's tables and figures."""
