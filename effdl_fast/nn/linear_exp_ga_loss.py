@@ -50,7 +50,9 @@ class LinearExpGALoss(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if state.get("class_group") is not None:
-            raise TypeError("LinearExpGALoss: a module with a class_group cannot be pickled or copied; save state_dict()")
+            raise TypeError(
+                "LinearExpGALoss: a module with a class_group cannot be pickled or copied; save state_dict()"
+            )
         return state
 
     def extra_repr(self) -> str:
