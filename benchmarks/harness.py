@@ -41,8 +41,8 @@ FLUSH_FROM_BYTES = 4 << 20  # smaller inputs stay in the cache between a layer a
 FLUSH_BYTES = 128 << 20  # more than the last-level cache of the machines at hand
 MIN_SAMPLE_US = {False: 1000.0, True: 300.0}  # by quick; perf_counter itself costs less than 0.1 us
 ROUNDS = {False: 60, True: 15}
-MAX_RACE_S = {False: 25.0, True: 5.0}  # then the rounds so far must do, but never fewer than MIN_ROUNDS
-MIN_ROUNDS = 5
+MAX_RACE_S = {False: 25.0, True: 3.0}  # then the rounds so far must do, but never fewer than MIN_ROUNDS
+MIN_ROUNDS = {False: 7, True: 3}
 RESULTS = Path("results")
 
 
@@ -113,8 +113,7 @@ def measure(race: Race, quick: bool) -> list[Row]:
     race.check()
     clock = _cuda_us if race.device.type == "cuda" else _wall_us
     flush = _flusher(race)
-    alone = any(c.setup for c in race.contestants)
-    calls = [1 if alone else _calls(c, clock, MIN_SAMPLE_US[quick]) for c in race.contestants]
+    calls = [_calls(c, clock, MIN_SAMPLE_US[quick]) for c in race.contestants]
     samples: list[list[float]] = [[] for _ in race.contestants]
     order = list(range(len(race.contestants)))
     collecting = gc.isenabled()
@@ -122,7 +121,7 @@ def measure(race: Race, quick: bool) -> list[Row]:
     try:
         start = time.perf_counter()
         for index in range(ROUNDS[quick]):
-            if index >= MIN_ROUNDS and time.perf_counter() - start > MAX_RACE_S[quick]:
+            if index >= MIN_ROUNDS[quick] and time.perf_counter() - start > MAX_RACE_S[quick]:
                 break
             for i in order:
                 contestant = race.contestants[i]
@@ -156,9 +155,12 @@ def _cuda_us(function: Callable[[], Any], calls: int) -> float:
 
 
 def _calls(contestant: Contestant, clock: Callable[[Callable[[], Any], int], float], sample_us: float) -> int:
-    """Warms up, and finds how many calls take sample_us."""
-    clock(contestant.run, 2)
-    calls = 1
+    """Warms up, and finds how many calls take sample_us; one where each needs its setup."""
+    if contestant.setup:
+        contestant.setup()
+    taken, calls = clock(contestant.run, 1), 1
+    if contestant.setup or taken > 100 * sample_us:  # a call this long is as warm as it gets
+        return 1
     while (taken := clock(contestant.run, calls)) < sample_us / 2 and calls < 1 << 16:
         calls *= 2
     return max(1, round(calls * sample_us / max(taken, 1e-3)))
