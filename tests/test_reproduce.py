@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from effdl_fast.data import Dataset
 from effdl_fast.reproduce import command, experiment, plots, report, runner, store, train
-from effdl_fast.reproduce.ch4 import curvature, table_4_1
+from effdl_fast.reproduce.ch4 import curvature, table_4_1, ten_layer_cnn
 from effdl_fast.reproduce.ch4.parts import classify, cnn, mlp, outputs, preset, probe, pyramidnet, vgg
 
 CHAPTER4 = ["curvature", "five_layer_cnn", "table_4_1", "table_4_2", "table_4_3", "table_4_4", "ten_layer_cnn"]
@@ -389,6 +389,44 @@ def test_probe_records_per_sample_gradients():
     assert found["rms"]["output"][0] == pytest.approx(float(y.detach().square().mean().sqrt()), rel=1e-4)
     assert found["s_first"]["mean"] == pytest.approx(float(logits.exp().sum(1).mean()), rel=1e-4)
     assert sum(found["histograms"]["1"]["counts"]) == 80
+
+
+def test_amplified_gradients_reach_the_hidden_layers(tmp_path):
+    """Sec. 4.10, Fig. 4.3: hidden-layer gradients of GA are several times those of softmax."""
+    options = {"width": 0.125, "train_samples": None, "test_samples": None}
+    plan = experiment.Plan(trials=1, epochs=2, data="blobs", options=options)
+    result = runner.run("ch4", "ten_layer_cnn", plan, blobs((1, 8, 8)), tmp_path)
+    claims = {claim.text: claim for claim in ten_layer_cnn.claims(result)}
+    for claim in claims.values():
+        print(claim)
+    for label in ten_layer_cnn.AMPLIFIED:
+        measured = claims[f"Hidden-layer RMS gradients of {label}, relative to softmax"].measured
+        assert float(measured.split()[0]) > 3
+    names = {path.name for path in (tmp_path / "ch4" / "ten_layer_cnn").glob("*.png")}
+    assert names == {"figure_4_1b.png", "figure_4_2.png", "figure_4_3.png", "figure_4_5.png"}
+
+
+def test_table_4_1_claims_come_from_the_medians():
+    def record(label, seed):
+        error, epoch = {"sigmoid": (2.0, 40), "tanh": (1.9, 50), "linear": (1.5, 30), "softmax": (2.5, 10)}.get(
+            label, (1.8, 20)
+        )
+        return {"setting": label, "seed": seed, "result": {"best_error": error + seed, "best_epoch": epoch}}
+
+    trials = [record(label, seed) for label in table_4_1.SETTINGS for seed in (0, 1, 2)]
+    result = experiment.Result("ch4", "table_4_1", PLAN.as_dict(), None, table_4_1.SETTINGS, trials)
+    sooner, errs, poorly = table_4_1.claims(result)
+    assert str(sooner).endswith("thesis by about 25 %, measured by 25 % (agrees)")
+    assert errs.measured == "2.50 against 3.00 %" and errs.holds
+    assert poorly.measured == "3.50 %, the best is linear with 2.50 %" and poorly.holds
+
+
+def test_smoke_runs_are_not_compared_with_the_thesis():
+    found = table_4_1.EXPERIMENT
+    result = experiment.Result("ch4", "table_4_1", found.quick.as_dict(), blobs().describe(), {}, [])
+    assert found.is_smoke(result) and not found.is_smoke(replace(result, plan=found.full.as_dict()))
+    curve = curvature.EXPERIMENT
+    assert not curve.is_smoke(replace(result, plan=curve.quick.as_dict())), "its quick plan is the full one"
 
 
 # report
