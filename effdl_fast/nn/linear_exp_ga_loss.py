@@ -28,7 +28,7 @@ class LinearExpGALoss(nn.Module):
     def __init__(self, in_features: int, classes: int, bias: bool = True, *, device: Any = None,
                  dtype: torch.dtype | None = None, **options: Any) -> None:  # fmt: skip
         super().__init__()
-        unknown = set(options) - set(ops.linear_exp_ga_loss.__kwdefaults__)
+        unknown = set(options) - set(ops.linear_exp_ga_loss.__kwdefaults__ or ())
         if unknown:
             raise TypeError(f"LinearExpGALoss: unknown option {sorted(unknown)[0]!r}")
         head = nn.Linear(in_features, classes, bias, device=device, dtype=dtype)
