@@ -8,6 +8,7 @@ A test module of an op sets `OP = "<op>"`. Its tests then ask for
   dtype     with backend: each dtype that this backend's kernels take
 """
 
+import importlib.util
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,14 @@ from effdl_fast.testing import backends as all_backends
 from effdl_fast.testing import cases as all_cases
 
 BACKENDS = all_backends.backends()
+
+# A bare GPU machine has torch and pytest, and not what the command line needs.
+collect_ignore = [] if importlib.util.find_spec("typer") else ["test_cli.py"]
+
+
+def pytest_report_header() -> list[str]:
+    lines = [f"effdl_fast {ef.__version__} from {Path(ef.__file__).parent}, backends: {', '.join(map(str, BACKENDS))}"]
+    return lines + [f"not collected, typer is not installed: {name}" for name in collect_ignore]
 
 
 def pytest_configure(config: pytest.Config) -> None:
