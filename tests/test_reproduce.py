@@ -160,6 +160,11 @@ def test_plan_overrides():
     assert command.parse_options(["a=1", "b=null", "c=text", "d=x=y"]) == {"a": 1, "b": None, "c": "text", "d": "x=y"}
 
 
+def test_stored_plans_hold_no_paths():
+    assert replace(PLAN, data="/private/folder/x.npz").as_dict()["data"] == "x.npz"
+    assert replace(PLAN, data="torchvision:MNIST").as_dict()["data"] == "torchvision:MNIST"
+
+
 def test_reductions_are_said():
     result = experiment.Result("ch4", "t", PLAN.as_dict(), blobs().describe(), {}, [])
     notes = table_4_1.EXPERIMENT.reductions(result)

@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,7 +36,9 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As stored in result.json: of a data file only the name, so that no private path is published."""
+        name = Path(self.data).name if self.data is not None and self.data.endswith(".npz") else self.data
+        return {**asdict(self), "data": name}
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def claims(result: Result) -> list[Claim]:
         Claim(
             "Linear outputs reach their minimum sooner than sigmoid and tanh",
             "by about 25 %",
-            f"by {saved:.0f} %",
+            f"by {saved:.0f} %" if saved > 0 else f"{-saved:.0f} % later",
             saved > 0,
         ),
         Claim(
