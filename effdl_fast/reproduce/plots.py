@@ -87,7 +87,7 @@ def histograms(
 
 def dots(name: str, caption: str, rows: Mapping[str, Mapping[str, float]], *, x: str, line: float) -> Plot:
     """One row of dots per key of `rows`, on a logarithmic axis: rows[row][label] = value; `line` is the reference."""
-    figure, (axis,) = _grid(1, 1, width=8.4, height=1.3 + 0.27 * len(rows))
+    figure, (axis,) = _grid(1, 1, width=8.4, height=1.5 + 0.4 * len(rows))
     labels = list(dict.fromkeys(label for row in rows.values() for label in row))
     for index, label in enumerate(labels):
         values = [row[label] for row in rows.values() if label in row]
@@ -98,7 +98,7 @@ def dots(name: str, caption: str, rows: Mapping[str, Mapping[str, float]], *, x:
     axis.set_yticks(range(len(rows)), list(rows))
     axis.invert_yaxis()
     _dress(axis, "", x, "")
-    axis.legend(fontsize=8, frameon=False, ncols=len(labels), loc="lower left", bbox_to_anchor=(0, 1))
+    figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside upper left")
     return _render(figure, name, caption)
 
 
