@@ -15,7 +15,10 @@ INSTALLED := $(VENV)/.installed-$(if $(EFFDL_WHEEL),wheel,source)
 # The environment's own package is what runs, though the source tree is the working directory.
 RUN := env -u PYTHONPATH PYTHONSAFEPATH=1 PATH="$(abspath $(BIN)):$$PATH"
 
-.PHONY: help demo test dev lint format wheel sdist sanitize bench clean distclean
+# Processes that a test spawns import tests.*, so that name is on the path, but the tree's effdl_fast is not.
+SUITE := $(CURDIR)/build/suite
+
+.PHONY: help demo test suite dev lint format wheel sdist sanitize bench clean distclean
 
 help:
 	@echo "make demo      train on real data with the compiled losses, benchmark the ops, write report/"
@@ -33,8 +36,11 @@ help:
 demo: $(INSTALLED)
 	$(RUN) effdl demo $(DEMO_ARGS)
 
-test: $(INSTALLED)
-	$(RUN) EFFDL_TEST_INSTALLED=1 pytest $(PYTEST_ARGS)
+test: $(INSTALLED) suite
+	$(RUN) PYTHONPATH="$(SUITE)" EFFDL_TEST_INSTALLED=1 pytest $(PYTEST_ARGS)
+
+suite:
+	@mkdir -p $(SUITE) && ln -sfn ../../tests $(SUITE)/tests
 
 bench: $(INSTALLED)
 	$(RUN) effdl bench $(BENCH_ARGS)
@@ -93,13 +99,13 @@ SANITIZE_SELECT ?= not compile and not export and not opcheck and not gloo and n
 
 # The module is built apart from the tree and put beside a copy of the Python sources. Leaks are not looked for: Python
 # and torch keep memory until the end. torch itself is not instrumented.
-sanitize: $(VENV)/.deps
+sanitize: $(VENV)/.deps suite
 	$(RUN) cmake --preset sanitize -DPython_EXECUTABLE="$(abspath $(BIN)/python)" -Dpybind11_DIR="$$($(BIN)/pybind11-config --cmakedir)"
 	$(RUN) cmake --build --preset sanitize
 	rm -rf build/sanitize/site && mkdir -p build/sanitize/site && cp -r effdl_fast build/sanitize/site/
 	rm -f build/sanitize/site/effdl_fast/_C*.so
 	$(RUN) cmake --install build/sanitize --component python --prefix build/sanitize/site
-	$(RUN) PYTHONPATH="$(CURDIR)/build/sanitize/site" LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
+	$(RUN) PYTHONPATH="$(CURDIR)/build/sanitize/site:$(SUITE)" LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		HYPOTHESIS_MAX_EXAMPLES=20 python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
 
