@@ -1,27 +1,17 @@
 #include "common/build_info.h"
 
-#include "common/simd.h"
-
-namespace py = pybind11;
+#include <sstream>
 
 namespace effdl {
 
-py::dict build_info() {
-  py::list levels, archs;
-  for (Simd l : simd_levels()) levels.append(simd_name(l));
-  py::dict info;
-  info["version"] = EFFDL_VERSION;
-  info["compiler"] = EFFDL_COMPILER;
+BuildInfo build_info() {
+  BuildInfo info{EFFDL_VERSION, EFFDL_COMPILER, false, "", {}};
 #ifdef EFFDL_WITH_CUDA
-  info["cuda"] = true;
-  info["cuda_version"] = EFFDL_CUDA_VERSION;
-  for (py::handle a : py::str(EFFDL_CUDA_ARCHS).attr("split")(",")) archs.append(a);
-#else
-  info["cuda"] = false;
-  info["cuda_version"] = py::none();
+  info.cuda = true;
+  info.cuda_version = EFFDL_CUDA_VERSION;
+  std::istringstream archs(EFFDL_CUDA_ARCHS);
+  for (std::string arch; std::getline(archs, arch, ',');) info.cuda_archs.push_back(arch);
 #endif
-  info["cuda_archs"] = archs;
-  info["simd_levels"] = levels;
   return info;
 }
 

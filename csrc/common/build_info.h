@@ -1,10 +1,17 @@
 // What this binary was built with, for `effdl info` and bug reports.
 #pragma once
-#include <pybind11/pybind11.h>
+#include <string>
+#include <vector>
 
 namespace effdl {
 
-// dict: version, compiler, cuda (bool), cuda_version, cuda_archs (list), simd_levels (list, usable on this CPU).
-pybind11::dict build_info();
+struct BuildInfo {
+  std::string version, compiler;
+  bool cuda;
+  std::string cuda_version;             // empty without CUDA
+  std::vector<std::string> cuda_archs;  // as CMAKE_CUDA_ARCHITECTURES
+};
+
+BuildInfo build_info();
 
 }  // namespace effdl

@@ -1,8 +1,10 @@
 // Argument checks shared by the bindings of the GA losses: Python handles in, a valid ga_loss::Problem out.
 #pragma once
-#include <pybind11/pybind11.h>
-
 #include "common/ga_loss_cpu.h"
+
+namespace pybind11 {
+class module_;  // including all of pybind11 in every <op>_bind.cpp would triple its compile time
+}
 
 namespace effdl::ga_loss {
 
