@@ -26,7 +26,7 @@ static inline Vec ga_segment_step(const Segment<Real>& a, Vec target, Vec negati
     const T* d = static_cast<const T*>(a.dense) + i;
     t = kFull ? load(d) : load_partial(d, n);
   } else {
-    t = select(lane_is(a.hot - i), target, negative);
+    t = select(a.hot_bits != nullptr ? mask_of_bits(a.hot_bits, i) : lane_is(a.hot - i), target, negative);
   }
   Vec hi = set1(a.alpha.hi_scalar), lo = set1(a.alpha.lo_scalar);
   if (a.alpha.hi != nullptr) {
@@ -108,7 +108,7 @@ static inline double ga_segment_zeros(const Segment<Real>& a, int64_t* i, int64_
 template <class Loss, class Real, class T, bool kStream>
 static inline double ga_segment_run(const Segment<Real>& a, int64_t i) {
   double total = 0.0;
-  const bool zeros = a.dense == nullptr && a.alpha.hi == nullptr && a.constants.negative_value == 0;
+  const bool zeros = a.dense == nullptr && a.hot_bits == nullptr && a.alpha.hi == nullptr && a.constants.negative_value == 0;
   if (zeros && a.length >= 4 * kWidth) {
     if (a.hot >= i && a.hot < a.length) {
       const int64_t hot_vector = i + (a.hot - i) / kWidth * kWidth;

@@ -31,6 +31,8 @@ struct Segment {
   void* grad;           // null: loss only
   const void* dense;    // null: class index
   int64_t length, hot;  // hot: the target's place in the segment, anything outside [0, length) if it is not there
+  // Not null: many short rows make one segment, and bit i tells whether place i is a target; 4 more bytes are readable.
+  const uint8_t* hot_bits;
   AlphaTerms<Real> alpha;
   const Real* weight;  // per class, dense targets only, else null
   Real scale;          // of the gradient

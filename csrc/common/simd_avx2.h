@@ -75,6 +75,14 @@ static inline Mask lane_is(int64_t hot) {
   const int id = hot >= 0 && hot < 8 ? static_cast<int>(hot) : -1;
   return as_vec(_mm256_cmpeq_epi32(_mm256_set1_epi32(id), lane_ids()));
 }
+// Lane l of the result is bit i + l.
+static inline Mask mask_of_bits(const uint8_t* bits, int64_t i) {
+  uint16_t word;
+  memcpy(&word, bits + (i >> 3), sizeof(word));
+  const __m256i lane_bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i own = _mm256_and_si256(_mm256_set1_epi32(word >> (i & 7)), lane_bit);
+  return as_vec(_mm256_cmpeq_epi32(own, lane_bit));
+}
 static inline Mask equal_int(const int32_t* p, int n, int32_t value) {
   const __m256i lanes = first_lanes_int(n);
   return as_vec(_mm256_and_si256(_mm256_cmpeq_epi32(_mm256_maskload_epi32(p, lanes), _mm256_set1_epi32(value)), lanes));

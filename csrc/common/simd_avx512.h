@@ -1,6 +1,7 @@
 // AVX-512 (F, BW, DQ, VL) vectors of 16 floats. Include only in files compiled with those flags.
 #pragma once
 #include <immintrin.h>
+#include <string.h>
 
 #include "common/dtype.h"
 
@@ -64,6 +65,12 @@ static inline Mask greater(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_
 static inline Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_blend_ps(m, b, a); }
 static inline Vec zero_unless(Mask m, Vec a) { return _mm512_maskz_mov_ps(m, a); }
 static inline Mask lane_is(int64_t hot) { return hot >= 0 && hot < 16 ? static_cast<Mask>(1u << hot) : Mask{0}; }
+// Lane l of the result is bit i + l.
+static inline Mask mask_of_bits(const uint8_t* bits, int64_t i) {
+  uint32_t word;
+  memcpy(&word, bits + (i >> 3), sizeof(word));
+  return static_cast<Mask>(word >> (i & 7));
+}
 static inline Mask equal_int(const int32_t* p, int n, int32_t value) {
   return _mm512_cmpeq_epi32_mask(_mm512_maskz_loadu_epi32(first_lanes(n), p), _mm512_set1_epi32(value));
 }

@@ -27,6 +27,7 @@ inline Mask greater(Vec a, Vec b) { return a > b; }
 inline Vec select(Mask m, Vec a, Vec b) { return m ? a : b; }
 inline Vec zero_unless(Mask m, Vec a) { return m ? a : 0.0; }
 inline Mask lane_is(int64_t hot) { return hot == 0; }
+inline Mask mask_of_bits(const uint8_t* bits, int64_t i) { return ((bits[i >> 3] >> (i & 7)) & 1) != 0; }
 inline Mask equal_int(const int32_t* p, int, int32_t value) { return *p == value; }
 inline double sum(Vec a) { return a; }
 inline Mask first_lanes(int count) { return count > 0; }
