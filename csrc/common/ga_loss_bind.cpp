@@ -142,7 +142,7 @@ struct Checker {
   }
 
   void outputs(const TensorView& x, py::handle loss, py::handle grad, py::handle norm, Problem* p) const {
-    const TensorView l = view(loss, op, "loss");
+    const TensorView l = fresh_view(loss, op, "loss");
     check_same_device(l, x, op, "loss", "logits");
     const int64_t count = p->reduction == Reduction::none ? p->n * p->inner : 1;
     if (l.dtype != x.dtype && l.dtype != Dtype::f32)
@@ -156,7 +156,7 @@ struct Checker {
     p->loss_dtype = l.dtype;
     if (!grad.is_none()) gradient(x, view(grad, op, "grad"), p);
     if (!norm.is_none()) {
-      const TensorView d = view(norm, op, "norm");
+      const TensorView d = fresh_view(norm, op, "norm");
       check_same_device(d, x, op, "norm", "logits");
       if (d.dtype != Dtype::f32 || d.numel() != 1) type("norm must be one float32, got " + describe(d));
       p->deferred_norm = static_cast<float*>(d.data);
@@ -225,7 +225,7 @@ struct Bound {
 
   void run_cuda(const Checker& check, const TensorView& x, py::handle workspace, Problem* p) const {
 #ifdef EFFDL_WITH_CUDA
-    const TensorView w = view(workspace, op, "workspace");
+    const TensorView w = fresh_view(workspace, op, "workspace");
     check_same_device(w, x, op, "workspace", "logits");
     if (w.numel() * dtype_size(w.dtype) < workspace_bytes(*p)) check.value("workspace is too small");
     p->workspace = w.data;

@@ -65,12 +65,15 @@ Rows read_targets(const Problem& p) {
   rows.hot.reset(new int32_t[static_cast<size_t>(count)]);
   if (p.weight != nullptr) rows.weight.resize(static_cast<size_t>(count));
   const int64_t blocks = (count + kItemElements - 1) / kItemElements;
-  std::vector<double> sums(static_cast<size_t>(blocks), 0.0);
-  std::vector<int64_t> bad(static_cast<size_t>(blocks), -1), counted(static_cast<size_t>(blocks), 0);
+  struct Block {
+    double weight = 0.0;
+    int64_t counted = 0, bad = -1;
+  };
+  std::vector<Block> found(static_cast<size_t>(blocks));
   auto body = [&](int64_t block_begin, int64_t block_end) {
     for (int64_t block = block_begin; block < block_end; ++block) {
       const int64_t end = count < (block + 1) * kItemElements ? count : (block + 1) * kItemElements;
-      double sum = 0.0;
+      Block own;
       for (int64_t row = block * kItemElements; row < end; ++row) {
         const int64_t i = p.inner == 1 ? row : row / p.inner, s = p.inner == 1 ? 0 : row % p.inner;
         const int64_t t = p.target[i * p.target_strides.n + s * p.target_strides.s];
@@ -78,24 +81,24 @@ Rows read_targets(const Problem& p) {
         if (t == p.ignore_index) {
           rows.hot[row] = kIgnored;
         } else if (t < 0 || t >= p.class_total) {
-          if (bad[block] < 0) bad[block] = row;
+          if (own.bad < 0) own.bad = row;
         } else {
           const int64_t local = t - p.class_start;
           rows.hot[row] = local >= 0 && local < p.classes ? static_cast<int32_t>(local) : kNoPositive;
           w = p.weight == nullptr ? 1.0 : read<double>(p.weight, p.weight_dtype, t * p.weight_stride);
-          sum += w;
-          ++counted[block];
+          own.weight += w;
+          ++own.counted;
         }
         if (p.weight != nullptr) rows.weight[row] = w;
       }
-      sums[block] = sum;
+      found[block] = own;
     }
   };
   parallel_for(0, blocks, 4, body);
-  for (int64_t b = 0; b < blocks; ++b) {
-    rows.denominator += sums[b];
-    rows.counted += counted[b];
-    if (rows.bad < 0) rows.bad = bad[b];
+  for (const Block& block : found) {
+    rows.denominator += block.weight;
+    rows.counted += block.counted;
+    if (rows.bad < 0) rows.bad = block.bad;
   }
   return rows;
 }

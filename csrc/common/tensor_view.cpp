@@ -55,7 +55,7 @@ void init_tensor_views() {
   torch_.is_neg = PyUnicode_InternFromString("is_neg");
 }
 
-TensorView view(py::handle object, const char* op, const char* arg) {
+TensorView fresh_view(py::handle object, const char* op, const char* arg) {
   // Subclasses (FakeTensor, DTensor, ...) carry no plain memory; the Python layer sends them through the dispatcher.
   PyTypeObject* type = Py_TYPE(object.ptr());
   if (type != torch_.tensor && type != torch_.parameter) {
@@ -76,6 +76,11 @@ TensorView view(py::handle object, const char* op, const char* arg) {
   }
   if (!to_dtype(t.dtype, &v.dtype)) fail_type(op, std::string(arg) + " has a dtype that no kernel reads");
   if (t.data == nullptr && v.numel() != 0) fail_value(op, std::string(arg) + " has no memory");
+  return v;
+}
+
+TensorView view(py::handle object, const char* op, const char* arg) {
+  const TensorView v = fresh_view(object, op, arg);
   if (is_floating(v.dtype)) {
     PyObject* negated = PyObject_CallMethodNoArgs(object.ptr(), torch_.is_neg);
     if (negated == nullptr) throw py::error_already_set();

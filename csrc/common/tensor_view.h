@@ -29,6 +29,8 @@ void init_tensor_views();
 
 // The view of `object`, or TypeError/ValueError naming `op` and `arg` if it is no plain, dense, CPU or CUDA tensor.
 TensorView view(pybind11::handle object, const char* op, const char* arg);
+// The same for a tensor that the Python layer has just allocated, which cannot have its negative bit set.
+TensorView fresh_view(pybind11::handle object, const char* op, const char* arg);
 
 // The stream on which torch currently queues work for the view's device (null on CPU).
 void* current_stream(const TensorView& tensor);

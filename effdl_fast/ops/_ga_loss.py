@@ -1,45 +1,38 @@
 """What the gradient-amplifying losses share: arguments, autograd, dispatcher registration and the plain reference.
 
-Each loss is separable: l(x, t) per class, summed over the classes of a sample (thesis sec. 4.3 to 4.8). Forward computes
-loss and gradient in one pass over the logits; backward only multiplies by the upstream gradient, and not even that when
-it is 1.
+Each loss is separable: l(x, t) per class, summed over the classes of a sample (thesis sec. 4.3 to 4.8). Forward
+computes loss and gradient in one pass over the logits; backward only multiplies by the upstream gradient, and not even
+that when it is 1.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._dispatch import LIB, via_dispatcher
+from effdl_fast.ops._dispatch import DISPATCHER, LIB
 
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 _NONE, _MEAN = 0, 1
-_keep_graph: Callable[[], bool] = getattr(
-    torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True
-)
+_keep_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
-class Args(NamedTuple):
-    """The arguments that every kernel takes, in its order; see csrc/common/ga_loss.h."""
+# What every kernel takes after its tensors: alpha (positive number, tensor, or None for linear_ga_loss), beta, clamp,
+# target_value, negative_value, weight, ignore_index, reduction, class_start, class_total (-1: as many as logits has).
+# See csrc/common/ga_loss.h. A plain tuple: a named one would cost a small call 0.1 us.
+Args = tuple[Any, ...]
+_WHOLE = (0, -1)  # class_start, class_total
 
-    alpha: Any  # positive number, or tensor; None for linear_ga_loss
-    beta: float | None
-    clamp: float | None
-    target_value: float
-    negative_value: float
-    weight: Tensor | None
-    ignore_index: int
-    reduction: int
-    class_start: int = 0
-    class_total: int = -1  # -1: as many as logits has
+# torch.empty_like of it is how a scalar is allocated fastest (0.7 us; torch.empty(()) takes 1.0 us on a Zen 5 core).
+_SCALAR = torch.empty((), dtype=torch.float32, device="cpu")
 
 
-def ga_loss(op: str, logits: Tensor, target: Tensor, reduction: str, inplace: bool, alpha: Any, beta: float | None,
-            clamp: float | None, target_value: float, negative_value: float, weight: Tensor | None,
-            ignore_index: int) -> Tensor:  # fmt: skip
-    """The public ops end here. Chooses the route: kernel, kernel with autograd, or dispatcher."""
+def ga_loss(op: str, way: int, logits: Tensor, target: Tensor, reduction: str, inplace: bool, alpha: Any,
+            beta: float | None, clamp: float | None, target_value: float, negative_value: float,
+            weight: Tensor | None, ignore_index: int) -> Tensor:  # fmt: skip
+    """The public ops end here: through the kernel, the kernel with autograd, or the dispatcher (`way`)."""
     code = _REDUCTIONS.get(reduction)
     if code is None:
         raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
@@ -47,8 +40,8 @@ def ga_loss(op: str, logits: Tensor, target: Tensor, reduction: str, inplace: bo
         alpha = _constant(op, "alpha", alpha, logits)
     if weight is not None:
         weight = _constant(op, "weight", weight, logits)
-    args = Args(alpha, beta, clamp, target_value, negative_value, weight, ignore_index, code)
-    if via_dispatcher(logits):
+    args = (alpha, beta, clamp, target_value, negative_value, weight, ignore_index, code, *_WHOLE)
+    if way == DISPATCHER:
         return _through_dispatcher(op, logits, target, args)
     if torch.is_grad_enabled():
         if target.requires_grad:
@@ -56,8 +49,8 @@ def ga_loss(op: str, logits: Tensor, target: Tensor, reduction: str, inplace: bo
         if logits.requires_grad:
             if inplace:
                 _check_inplace(op, logits)
-            return _GaLoss.apply(logits, op, target, inplace, args)
-    loss, _, norm = forward(op, logits, target, args, inplace, inplace)
+            return _apply(logits, (op, target, args, code, inplace))
+    loss, _, norm = forward(op, logits, target, args, code, inplace, inplace)
     if norm is not None:  # without autograd there is no backward that could still divide
         logits.mul_(norm)
     return loss
@@ -84,7 +77,7 @@ def _check_inplace(op: str, logits: Tensor) -> None:
         raise ValueError(f"{op}: inplace=True would overwrite a leaf that requires grad")
 
 
-def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool, inplace: bool,
+def forward(op: str, logits: Tensor, target: Tensor, args: Args, reduction: int, need_grad: bool, inplace: bool,
             ) -> tuple[Tensor, Tensor | None, Tensor | None]:  # fmt: skip
     """Runs the kernel on real memory.
 
@@ -93,33 +86,55 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, need_grad: bool
     would flush small float16 gradients to zero.
     """
     x = logits
-    dims = x.dim()
-    if target.dtype is not torch.int64 and not target.is_floating_point():
-        target = _as_index(op, target)
-    if dims > 3:
-        x = x.flatten(2)
-        target = target.flatten(1 if target.dim() < dims else 2)
+    dtype = x.dtype
+    if target.dtype is not torch.int64 or x.dim() > 3:
+        x, target = _as_kernels_read(op, x, target)
     grad = norm = workspace = None
     if need_grad:
         if inplace and x.data_ptr() != logits.data_ptr():
             raise ValueError(f"{op}: inplace=True needs logits whose spatial dimensions can be merged without a copy")
         grad = x if inplace else torch.empty_like(x)
-        if args.reduction == _MEAN and x.dtype is torch.float16:
+        if reduction == _MEAN and dtype is torch.float16:
             norm = torch.empty((), dtype=torch.float32, device=x.device)
-    dtype = x.dtype
-    if (dtype is torch.float16 or dtype is torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
-        dtype = torch.float32  # as torch's own losses under autocast; the logits are read as they come
-    loss = x.new_empty(_sample_shape(logits) if args.reduction == _NONE else (), dtype=dtype)
+    if reduction != _NONE and dtype is torch.float32 and not x.is_cuda:
+        loss = torch.empty_like(_SCALAR)
+    else:
+        loss = _new_loss(logits, reduction)
     if x.is_cuda:
-        size = _C.ga_loss_workspace_bytes(args.alpha.numel() if isinstance(args.alpha, Tensor) else 0)
+        alpha = args[0]
+        size = _C.ga_loss_workspace_bytes(alpha.numel() if isinstance(alpha, Tensor) else 0)
         workspace = torch.empty(size, dtype=torch.uint8, device=x.device)
     getattr(_C, op)(x, target, loss, grad, norm, workspace, *args)
     if inplace:
         torch.autograd.graph.increment_version(logits)
         grad = logits.detach()
-    elif grad is not None and dims > 3:
+    elif grad is not None and logits.dim() > 3:
         grad = grad.view(logits.shape)
     return loss, grad, norm
+
+
+def _as_kernels_read(op: str, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The spatial dimensions as one, and class indices as int64."""
+    dense = target.is_floating_point()
+    if not dense:
+        target = _as_index(op, target)
+    if logits.dim() <= 3:
+        return logits, target
+    expected = logits.shape if dense else _sample_shape(logits)
+    if target.shape != expected:
+        kind = "a dense target" if dense else "target"
+        raise ValueError(f"{op}: {kind} must have shape {tuple(expected)}, got {tuple(target.shape)}")
+    return logits.flatten(2), target.flatten(2 if dense else 1)
+
+
+def _loss_dtype(logits: Tensor) -> torch.dtype:
+    # As torch's own losses under autocast; the logits are read as they come.
+    half = logits.dtype is torch.float16 or logits.dtype is torch.bfloat16
+    return torch.float32 if half and torch.is_autocast_enabled(logits.device.type) else logits.dtype
+
+
+def _new_loss(logits: Tensor, reduction: int) -> Tensor:
+    return logits.new_empty(_sample_shape(logits) if reduction == _NONE else (), dtype=_loss_dtype(logits))
 
 
 def _sample_shape(logits: Tensor) -> torch.Size:
@@ -128,12 +143,19 @@ def _sample_shape(logits: Tensor) -> torch.Size:
 
 def _as_index(op: str, target: Tensor) -> Tensor:
     if target.dtype not in (torch.int32, torch.int16, torch.int8, torch.uint8):
-        raise TypeError(f"{op}: target must be integer class indices or a dense floating-point tensor, got {target.dtype}")
+        raise TypeError(
+            f"{op}: target must be integer class indices or a dense floating-point tensor, got {target.dtype}"
+        )
     return target.long()
 
 
 def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -> Tensor:
     """grad times the upstream gradient of each sample (and norm). Reuses grad's memory unless the graph is kept."""
+    factor: Any
+    if reduction != _NONE and not grad.is_cuda:
+        factor = _C.ga_loss_cpu_factor(upstream, norm)
+        if factor == 1.0:
+            return grad
     keep = _keep_graph()
     if grad.is_cuda:
         out = torch.empty_like(grad) if keep else grad
@@ -142,13 +164,8 @@ def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -
         else:
             _C.ga_loss_scale(grad, upstream, norm, out)
         return out
-    factor: Any
-    if reduction == _NONE and grad.dim() > 1:
-        factor = upstream.unsqueeze(1)
-    else:
-        factor = _C.ga_loss_cpu_factor(upstream, norm)
-        if factor == 1.0:
-            return grad
+    if reduction == _NONE:
+        factor = upstream.unsqueeze(1) if grad.dim() > 1 else upstream
     return torch.mul(grad, factor) if keep else grad.mul_(factor)
 
 
@@ -159,17 +176,24 @@ def no_double_backward(op: str) -> None:
 
 class _GaLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, op: str, target: Tensor, inplace: bool, args: Args) -> Tensor:
-        loss, grad, norm = forward(op, logits, target, args, True, inplace)
+    def forward(ctx: Any, logits: Tensor, call: tuple) -> Tensor:
+        op, target, args, reduction, inplace = call
+        loss, grad, norm = forward(op, logits, target, args, reduction, True, inplace)
         ctx.save_for_backward(grad, norm)
-        ctx.op, ctx.reduction = op, args.reduction
+        ctx.call = op, reduction
         return loss
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        no_double_backward(ctx.op)
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        op, reduction = ctx.call
+        if torch.is_grad_enabled():
+            no_double_backward(op)
         grad, norm = ctx.saved_tensors
-        return scale(grad, upstream, norm, ctx.reduction), None, None, None, None
+        return scale(grad, upstream, norm, reduction), None
+
+
+# What Function.apply calls once it knows that no torch.func transform runs; `route` knows that already.
+_apply = super(torch.autograd.Function, _GaLoss).apply
 
 
 # ---- torch.ops.effdl_fast.<op>: what torch.compile, export, FakeTensorMode and tensor subclasses see ----
@@ -182,12 +206,12 @@ _SCHEMA = (
 
 
 def _through_dispatcher(op: str, logits: Tensor, target: Tensor, args: Args) -> Tensor:
-    alpha = args.alpha
+    alpha, beta, clamp, target_value, negative_value, weight, ignore_index, reduction, *_ = args
     tensor, number = (alpha, 1.0) if isinstance(alpha, Tensor) else (None, 1.0 if alpha is None else float(alpha))
     need_grad = torch.is_grad_enabled() and logits.requires_grad
     call = getattr(torch.ops.effdl_fast, op)
-    return call(logits, target, tensor, number, args.beta or 0.0, args.clamp, args.target_value, args.negative_value,
-                args.weight, args.ignore_index, args.reduction, need_grad)[0]  # fmt: skip
+    return call(logits, target, tensor, number, beta or 0.0, clamp, target_value, negative_value, weight, ignore_index,
+                reduction, need_grad)[0]  # fmt: skip
 
 
 def register(op: str) -> None:
@@ -200,8 +224,8 @@ def register(op: str) -> None:
         # A plain subclass arrives as itself; one that wraps other tensors has its own dispatch and never comes here.
         logits, target = logits.as_subclass(Tensor), target.as_subclass(Tensor)
         constant = (alpha if alpha_tensor is None else alpha_tensor) if has_alpha else None
-        args = Args(constant, beta, clamp, target_value, negative_value, weight, ignore_index, reduction)
-        loss, grad, norm = forward(op, logits, target, args, need_grad, False)
+        args = (constant, beta, clamp, target_value, negative_value, weight, ignore_index, reduction, *_WHOLE)
+        loss, grad, norm = forward(op, logits, target, args, reduction, need_grad, False)
         if grad is None:
             grad = logits.new_empty(0)
         if norm is None:
@@ -210,13 +234,13 @@ def register(op: str) -> None:
 
     def fake(logits, target, alpha_tensor, alpha, beta, clamp, target_value, negative_value, weight, ignore_index,
              reduction, need_grad):  # fmt: skip
-        shape = _sample_shape(logits) if reduction == _NONE else ()
-        dtype = logits.dtype
-        if dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(logits.device.type):
-            dtype = torch.float32
-        grad = (torch.empty_like(logits.flatten(2)).view(logits.shape) if logits.dim() > 3 else torch.empty_like(logits)) \
-            if need_grad else logits.new_empty(0)  # fmt: skip
-        return logits.new_empty(shape, dtype=dtype), grad, logits.new_empty((), dtype=torch.float32)
+        if not need_grad:
+            grad = logits.new_empty(0)
+        elif logits.dim() > 3:
+            grad = torch.empty_like(logits.flatten(2)).view(logits.shape)
+        else:
+            grad = torch.empty_like(logits)
+        return _new_loss(logits, reduction), grad, logits.new_empty((), dtype=torch.float32)
 
     def setup_context(ctx, inputs, output):
         _, grad, norm = output
@@ -255,9 +279,10 @@ def reference(
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
-    """The loss in plain PyTorch: any device, any order of derivative, torch.func transforms. term(x, t, alpha) -> l(x, t).
+    """The loss in plain PyTorch: any device, any order of derivative, torch.func transforms.
 
-    No data-dependent control flow: a target out of range counts as "no positive class" instead of raising.
+    term(x, t, alpha) is l(x, t). No data-dependent control flow: a target out of range counts as "no positive class"
+    instead of raising.
     """
     code = _REDUCTIONS.get(reduction)
     if code is None:
@@ -314,4 +339,6 @@ def _broadcast_alpha(op: str, alpha: Tensor, x: Tensor) -> Tensor:
         return alpha.view(-1, 1, *spatial)
     if alpha.shape == x.shape[:1] + x.shape[2:]:
         return alpha.unsqueeze(1)
-    raise ValueError(f"{op}: alpha of shape {tuple(alpha.shape)} fits neither the classes nor the samples of {tuple(x.shape)}")
+    raise ValueError(
+        f"{op}: alpha of shape {tuple(alpha.shape)} fits neither the classes nor the samples of {tuple(x.shape)}"
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._dispatch import LIB, via_dispatcher
+from effdl_fast.ops._dispatch import DISPATCHER, LIB, route
 from effdl_fast.ops._ga_loss import _MEAN, _NONE, _REDUCTIONS, _keep_graph, no_double_backward
 
 _OP = "linear_exp_ga_loss"
@@ -48,7 +48,7 @@ class _Grads(NamedTuple):
 
 def loss_of(p: Problem) -> Tensor:
     """The loss, float32 or float64, () or (N,), by the route that fits: kernel, kernel with autograd, or dispatcher."""
-    if via_dispatcher(p.input) or via_dispatcher(p.weight):
+    if DISPATCHER in (route(p.input), route(p.weight)):
         return _through_dispatcher(p)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (p.input, p.weight, p.bias)):
         return _LinearExpGALoss.apply(p.input, p.weight, p.bias, p)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from effdl_fast.ops._dispatch import in_functorch
+from effdl_fast.ops._dispatch import REFERENCE, route
 from effdl_fast.ops._ga_loss import ga_loss, reference, register
 
 register("exp_ga_loss")
@@ -58,12 +58,14 @@ def exp_ga_loss(
             On CUDA values are not looked at before the kernel runs: such a sample's loss and gradient become NaN.
         RuntimeError: create_graph=True. `exp_ga_loss_ref` has all derivatives; torch.func transforms run it.
     """
-    if in_functorch():
+    way = route(logits)
+    if way == REFERENCE:
         return exp_ga_loss_ref(
             logits, target, alpha=alpha, target_value=target_value, negative_value=negative_value, weight=weight,
             ignore_index=ignore_index, reduction=reduction, clamp=clamp)  # fmt: skip
-    return ga_loss("exp_ga_loss", logits, target, reduction, inplace, alpha, None, clamp, target_value, negative_value,
-                   weight, ignore_index)  # fmt: skip
+    return ga_loss(
+        "exp_ga_loss", way, logits, target, reduction, inplace, alpha, None, clamp, target_value, negative_value,
+        weight, ignore_index)  # fmt: skip
 
 
 def exp_ga_loss_ref(

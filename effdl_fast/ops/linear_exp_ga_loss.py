@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from effdl_fast.ops._dispatch import in_functorch
+from effdl_fast.ops._dispatch import REFERENCE, route
 from effdl_fast.ops._ga_loss import _NONE, _REDUCTIONS
 from effdl_fast.ops._linear_exp_ga_loss import Problem, loss_of
 from effdl_fast.ops.exp_ga_loss import exp_ga_loss_ref
@@ -78,7 +78,7 @@ def linear_exp_ga_loss(
             makes its sample's loss and gradients NaN, and slices that do not fit trip a device-side assertion.
         RuntimeError: create_graph=True. `linear_exp_ga_loss_ref` has all derivatives; torch.func transforms run it.
     """
-    if in_functorch():
+    if route(input) == REFERENCE:
         return linear_exp_ga_loss_ref(
             input, weight, target, bias, alpha=alpha, target_value=target_value, negative_value=negative_value,
             class_weight=class_weight, ignore_index=ignore_index, reduction=reduction, clamp=clamp,

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from effdl_fast.ops._dispatch import in_functorch
+from effdl_fast.ops._dispatch import REFERENCE, route
 from effdl_fast.ops._ga_loss import ga_loss, reference, register
 
 register("linear_ga_loss")
@@ -24,12 +24,14 @@ def linear_ga_loss(
     Thesis sec. 4.3 ("Linear+MSE"; Table 4.2 uses targets {-1, 1}). The mean is over samples, not over samples times
     classes as in F.mse_loss. All arguments, the returned loss and the errors are those of `exp_ga_loss`.
     """
-    if in_functorch():
+    way = route(logits)
+    if way == REFERENCE:
         return linear_ga_loss_ref(
             logits, target, target_value=target_value, negative_value=negative_value, weight=weight,
             ignore_index=ignore_index, reduction=reduction)  # fmt: skip
-    return ga_loss("linear_ga_loss", logits, target, reduction, inplace, None, None, None, target_value, negative_value,
-                   weight, ignore_index)  # fmt: skip
+    return ga_loss(
+        "linear_ga_loss", way, logits, target, reduction, inplace, None, None, None, target_value, negative_value,
+        weight, ignore_index)  # fmt: skip
 
 
 def linear_ga_loss_ref(

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from effdl_fast.ops._dispatch import in_functorch
+from effdl_fast.ops._dispatch import REFERENCE, route
 from effdl_fast.ops._ga_loss import ga_loss, reference, register
 
 register("pow3_ga_loss")
@@ -31,12 +31,14 @@ def pow3_ga_loss(
 
     All other arguments, the returned loss and the errors are those of `exp_ga_loss`.
     """
-    if in_functorch():
+    way = route(logits)
+    if way == REFERENCE:
         return pow3_ga_loss_ref(
             logits, target, alpha=alpha, beta=beta, target_value=target_value, negative_value=negative_value,
             weight=weight, ignore_index=ignore_index, reduction=reduction)  # fmt: skip
-    return ga_loss("pow3_ga_loss", logits, target, reduction, inplace, alpha, beta, None, target_value, negative_value,
-                   weight, ignore_index)  # fmt: skip
+    return ga_loss(
+        "pow3_ga_loss", way, logits, target, reduction, inplace, alpha, beta, None, target_value, negative_value,
+        weight, ignore_index)  # fmt: skip
 
 
 def pow3_ga_loss_ref(
