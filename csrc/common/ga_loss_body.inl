@@ -108,7 +108,8 @@ static inline double ga_segment_zeros(const Segment<Real>& a, int64_t* i, int64_
 template <class Loss, class Real, class T, bool kStream>
 static inline double ga_segment_run(const Segment<Real>& a, int64_t i) {
   double total = 0.0;
-  const bool zeros = a.dense == nullptr && a.hot_bits == nullptr && a.alpha.hi == nullptr && a.constants.negative_value == 0;
+  const bool zeros =
+      a.dense == nullptr && a.hot_bits == nullptr && a.alpha.hi == nullptr && a.constants.negative_value == 0;
   if (zeros && a.length >= 4 * kWidth) {
     if (a.hot >= i && a.hot < a.length) {
       const int64_t hot_vector = i + (a.hot - i) / kWidth * kWidth;

@@ -48,7 +48,8 @@ Strides class_strides(const TensorView& t) {
   return {t.strides[0], t.strides[1], t.ndim == 3 ? t.strides[2] : 0};
 }
 
-// out = grad * upstream (one number, or one per sample) * norm. grad and out (C,), (N, C) or (N, C, S); see ga_loss_cuda.h.
+// out = grad * upstream (one number, or one per sample) * norm. grad and out (C,), (N, C) or (N, C, S); see
+// ga_loss_cuda.h.
 void scale(py::handle grad, py::handle upstream, py::handle norm, py::handle out) {
   const TensorView g = view(grad, kOp, "grad"), u = view(upstream, kOp, "upstream"), o = view(out, kOp, "out");
   if (!g.is_cuda()) fail_value(kOp, "grad must be on a CUDA device, got " + describe(g));
