@@ -29,6 +29,7 @@ static py::dict build_info() {
   d["cuda_version"] = built.cuda ? py::object(py::str(built.cuda_version)) : py::none();
   d["cuda_archs"] = archs;
   d["simd_levels"] = levels;
+  d["sanitized"] = built.sanitized;
   return d;
 }
 

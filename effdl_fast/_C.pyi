@@ -11,6 +11,7 @@ class BuildInfo(TypedDict):
     cuda_version: str | None
     cuda_archs: list[str]
     simd_levels: list[str]
+    sanitized: bool
 
 def build_info() -> BuildInfo: ...
 def simd_level() -> str: ...

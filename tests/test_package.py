@@ -78,7 +78,7 @@ def test_entry_point():
 
 def test_build_info():
     info = _C.build_info()
-    assert set(info) == {"version", "compiler", "cuda", "cuda_version", "cuda_archs", "simd_levels"}
+    assert set(info) == {"version", "compiler", "cuda", "cuda_version", "cuda_archs", "simd_levels", "sanitized"}
     assert info["compiler"]
     assert info["simd_levels"][0] == "scalar"
     assert _C.simd_level() in info["simd_levels"]

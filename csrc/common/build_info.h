@@ -7,9 +7,10 @@ namespace effdl {
 
 struct BuildInfo {
   std::string version, compiler;
-  bool cuda;
+  bool cuda = false;
   std::string cuda_version;             // empty without CUDA
   std::vector<std::string> cuda_archs;  // as CMAKE_CUDA_ARCHITECTURES
+  bool sanitized = false;               // under AddressSanitizer and UndefinedBehaviorSanitizer
 };
 
 BuildInfo build_info();
