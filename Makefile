@@ -8,22 +8,26 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
-SOURCES := $(shell find $(wildcard csrc effdl_fast benchmarks) -type f ! -name '*.so' ! -name '*.pyc') \
+SOURCES := $(sort $(shell find $(wildcard csrc effdl_fast benchmarks) -type f ! -name '*.so' ! -name '*.pyc')) \
 	CMakeLists.txt pyproject.toml README.md LICENSE
-CXX_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.inl' 'csrc/*.cu' 'csrc/*.cuh')
-INSTALLED := $(VENV)/.installed-$(if $(EFFDL_WHEEL),wheel,source)
-# The environment's own package is what runs, though the source tree is the working directory.
-RUN := env -u PYTHONPATH PYTHONSAFEPATH=1 PATH="$(abspath $(BIN)):$$PATH"
+CXX_SOURCES = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh')
+# The checkout may lie in a folder with spaces, so no function of make touches its path.
+TREE := $(CURDIR)
+RUN := env -u PYTHONPATH PATH="$(if $(filter /%,$(BIN)),$(BIN),$(TREE)/$(BIN)):$$PATH"
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Processes that a test spawns import tests.*, so that name is on the path, but the tree's effdl_fast is not.
-SUITE := $(CURDIR)/build/suite
+# Tests run in a folder that holds them and nothing else: whatever they start there imports the installed package, as the
+# tree's effdl_fast is neither in the working directory nor on the path. PYTHONPATH is for processes that import tests.*.
+SUITE := $(TREE)/build/suite
+PYTEST := pytest -c "$(TREE)/pyproject.toml" --rootdir="$(SUITE)"
 
-.PHONY: help demo test suite dev lint format wheel sdist sanitize bench clean distclean
+.PHONY: help demo test suite dev dev-cpu lint format wheel sdist sanitize bench clean distclean FORCE
 
 help:
 	@echo "make demo      train on real data with the compiled losses, benchmark the ops, write report/"
 	@echo "make test      build, install into $(VENV) and run the whole test suite against the installed package"
 	@echo "make dev       build the compiled module into the source tree; then: $(BIN)/python -m pytest tests/ops"
+	@echo "make dev-cpu   the same without CUDA"
 	@echo "make lint      ruff, clang-format and mypy, changing nothing;  make format  lets the first two mend"
 	@echo "make bench     benchmark every op against PyTorch"
 	@echo "make sanitize  op tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -31,63 +35,67 @@ help:
 	@echo "make clean     remove what was built;  make distclean  remove $(VENV) too"
 	@echo
 	@echo "PYTHON=python3.12 chooses the interpreter of a new $(VENV), PYTEST_ARGS='-k exp_ga -x' the tests,"
-	@echo "EFFDL_WHEEL=dist/NAME.whl tests a finished wheel, BUILD_ARGS='-C cmake.define.EFFDL_WITH_CUDA=OFF' skips CUDA."
+	@echo "DEMO_ARGS='--data mnist.npz' the demo's data, EFFDL_WHEEL=dist/NAME.whl tests a finished wheel,"
+	@echo "BUILD_ARGS='-C cmake.define.EFFDL_WITH_CUDA=OFF' skips CUDA."
 
-demo: $(INSTALLED)
+# torchvision's data sets need torchvision, of the release that fits torch: one call of pip chooses both.
+demo: $(VENV)/.deps-demo $(if $(findstring torchvision,$(DEMO_ARGS)),$(VENV)/.deps-train) $(VENV)/.installed
 	$(RUN) effdl demo $(DEMO_ARGS)
 
-test: $(INSTALLED) suite
-	$(RUN) PYTHONPATH="$(SUITE)" EFFDL_TEST_INSTALLED=1 pytest $(PYTEST_ARGS)
+test: $(VENV)/.deps-test $(VENV)/.installed suite
+	cd "$(SUITE)" && $(RUN) PYTHONPATH="$(SUITE)" EFFDL_TEST_INSTALLED=1 $(PYTEST) $(PYTEST_ARGS)
 
 suite:
-	@mkdir -p $(SUITE) && ln -sfn ../../tests $(SUITE)/tests
+	@mkdir -p build/suite && ln -sfn ../../tests build/suite/tests
 
-bench: $(INSTALLED)
+bench: $(VENV)/.deps-demo $(VENV)/.installed
 	$(RUN) effdl bench $(BENCH_ARGS)
 
-# Everything but the package itself.
-$(VENV)/.deps: pyproject.toml tools/requirements.py tools/check_machine.py
+$(BIN)/python:
 	$(PYTHON) tools/check_machine.py
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python tools/requirements.py build dev > $(VENV)/requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --prefer-binary -q -r $(VENV)/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+
+# What an extra of pyproject.toml needs, and what builds the package; not the package itself.
+$(VENV)/.deps-%: pyproject.toml tools/requirements.py | $(BIN)/python
+	$(BIN)/python tools/requirements.py build $* > $(VENV)/requirements-$*.txt
+	$(PIP) install --prefer-binary -q -r $(VENV)/requirements-$*.txt
 	touch $@
+
+# What was installed from where and how; written anew only when that changes or a file is added or deleted.
+$(VENV)/.inputs: FORCE | $(BIN)/python
+	@$(file >$@.new,$(EFFDL_WHEEL) $(BUILD_ARGS) $(SOURCES))
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 # Without isolation, so that CMake finds the same paths again and rebuilds only what changed.
-$(VENV)/.installed-source: $(VENV)/.deps $(SOURCES)
-	$(RUN) pip install --disable-pip-version-check -q --no-deps --no-build-isolation --force-reinstall \
-		-C build-dir=build/installed $(BUILD_ARGS) .
-	rm -f $(VENV)/.installed-wheel
+$(VENV)/.installed: $(VENV)/.deps-demo $(VENV)/.inputs $(if $(EFFDL_WHEEL),$(EFFDL_WHEEL),$(SOURCES))
+	$(RUN) python -m pip --disable-pip-version-check install -q --no-deps --force-reinstall \
+		$(if $(EFFDL_WHEEL),$(EFFDL_WHEEL),--no-build-isolation -C build-dir=build/installed $(BUILD_ARGS) .)
 	touch $@
 
-$(VENV)/.installed-wheel: $(VENV)/.deps $(EFFDL_WHEEL)
-	$(RUN) pip install --disable-pip-version-check -q --no-deps --force-reinstall $(EFFDL_WHEEL)
-	rm -f $(VENV)/.installed-source
-	touch $@
+dev dev-cpu: $(VENV)/.deps-dev
+	$(RUN) cmake --preset $@ -DPython_EXECUTABLE="$$($(BIN)/python -c 'import sys; print(sys.executable)')"
+	$(RUN) cmake --build --preset $@
 
-dev: $(VENV)/.deps
-	$(RUN) cmake --preset dev -DPython_EXECUTABLE="$(abspath $(BIN)/python)" -Dpybind11_DIR="$$($(BIN)/pybind11-config --cmakedir)"
-	$(RUN) cmake --build --preset dev
-
-lint: $(VENV)/.deps
+lint: $(VENV)/.deps-dev
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) clang-format --dry-run -Werror $(CXX_SOURCES)
 	$(RUN) mypy
 
-format: $(VENV)/.deps
+format: $(VENV)/.deps-dev
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 	$(RUN) clang-format -i $(CXX_SOURCES)
 
 # Isolated, as a user's pip builds it, in a fresh folder.
-wheel: $(VENV)/.deps
-	rm -rf build/wheel
+wheel: $(VENV)/.deps-dev
+	rm -rf build/wheel dist/effdl_fast-*.whl
 	$(RUN) python -m build --wheel -C build-dir=build/wheel/cmake $(BUILD_ARGS) --outdir build/wheel .
 	$(RUN) auditwheel repair --wheel-dir dist build/wheel/*.whl
-	$(RUN) auditwheel show dist/*.whl
+	$(RUN) auditwheel show dist/effdl_fast-*.whl
 
-sdist: $(VENV)/.deps
+sdist: $(VENV)/.deps-dev
+	rm -f dist/effdl_fast-*.tar.gz
 	$(RUN) python -m build --sdist --outdir dist .
 
 SANITIZER_LIBS = $(shell for lib in libasan.so libubsan.so libstdc++.so; do $${CXX:-c++} -print-file-name=$$lib; done)
@@ -97,20 +105,22 @@ SANITIZE_SELECT ?= not compile and not export and not opcheck and not gloo and n
 	and not left_alone and not without_gradient and not levels_agree and not cross_entropy and not fake_tensors \
 	and not two_billion and not gradcheck
 
-# The module is built apart from the tree and put beside a copy of the Python sources. Leaks are not looked for: Python
-# and torch keep memory until the end. torch itself is not instrumented.
-sanitize: $(VENV)/.deps suite
-	$(RUN) cmake --preset sanitize -DPython_EXECUTABLE="$(abspath $(BIN)/python)" -Dpybind11_DIR="$$($(BIN)/pybind11-config --cmakedir)"
+# The module is built apart from the tree and put beside a copy of the Python sources; EFFDL_TEST_SANITIZED makes the
+# suite refuse any other module. Leaks are not looked for: Python and torch keep memory until the end. torch itself is not
+# instrumented.
+sanitize: $(VENV)/.deps-dev suite
+	$(RUN) cmake --preset sanitize -DPython_EXECUTABLE="$$($(BIN)/python -c 'import sys; print(sys.executable)')"
 	$(RUN) cmake --build --preset sanitize
 	rm -rf build/sanitize/site && mkdir -p build/sanitize/site && cp -r effdl_fast build/sanitize/site/
 	rm -f build/sanitize/site/effdl_fast/_C*.so
 	$(RUN) cmake --install build/sanitize --component python --prefix build/sanitize/site
-	$(RUN) PYTHONPATH="$(CURDIR)/build/sanitize/site:$(SUITE)" LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
+	cd "$(SUITE)" && $(RUN) PYTHONPATH="$(TREE)/build/sanitize/site:$(SUITE)" EFFDL_TEST_SANITIZED=1 \
+		LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		HYPOTHESIS_MAX_EXAMPLES=20 python -m pytest -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
+		HYPOTHESIS_MAX_EXAMPLES=20 $(PYTEST) -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
 
 clean:
-	rm -rf build dist report effdl_fast/_C*.so $(VENV)/.installed-*
+	rm -rf build dist report effdl_fast/_C*.so $(VENV)/.installed
 	find $(wildcard effdl_fast benchmarks tests tools) -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean

@@ -23,17 +23,18 @@ from effdl_fast.testing import cases as all_cases
 
 BACKENDS = all_backends.backends()
 
-# A bare GPU machine has torch and pytest, and not what the command line needs.
-collect_ignore = [] if importlib.util.find_spec("typer") else ["test_cli.py"]
+# A bare GPU machine may have torch without numpy.
+collect_ignore = [] if importlib.util.find_spec("numpy") else ["test_simd.py"]
 
 
 def pytest_report_header() -> list[str]:
-    lines = [f"effdl_fast {ef.__version__} from {Path(ef.__file__).parent}, backends: {', '.join(map(str, BACKENDS))}"]
-    return lines + [f"not collected, typer is not installed: {name}" for name in collect_ignore]
+    line = f"effdl_fast {ef.__version__} from {Path(ef.__file__).parent}, backends: {', '.join(map(str, BACKENDS))}"
+    return [line, *(f"not collected, numpy is not installed: {name}" for name in collect_ignore)]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cuda_small: small enough to run under compute-sanitizer")
+def pytest_sessionstart() -> None:
+    if os.environ.get("EFFDL_TEST_SANITIZED") == "1" and not _C.build_info()["sanitized"]:
+        pytest.exit(f"EFFDL_TEST_SANITIZED is set, but {_C.__file__} has no sanitizers", returncode=1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -79,15 +80,9 @@ def _global_state(request: pytest.FixtureRequest):
 
 
 @pytest.fixture(scope="session")
-def source_tree() -> Path:
-    """The checkout that holds these tests, also when they run against an installed wheel."""
-    return Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder of larger data sets, named by EFFDL_DATA."""
-    folder = os.environ.get("EFFDL_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("EFFDL_DATA names no folder")
-    return Path(folder)
+    """Folder of larger data sets: EFFDL_DATA, else shared/data beside the checkout."""
+    folder = Path(os.environ.get("EFFDL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}; EFFDL_DATA may name the folder of larger data sets")
+    return folder

@@ -12,12 +12,14 @@ import types
 
 import pytest
 import torch
-from typer.testing import CliRunner
+
+pytest.importorskip("tqdm")
+typer_testing = pytest.importorskip("typer.testing")
 
 import effdl_fast
 from effdl_fast import cli
 
-runner = CliRunner()
+runner = typer_testing.CliRunner()
 
 
 def shell(*arguments, **more):

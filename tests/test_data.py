@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import os
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from effdl_fast import data
+np = pytest.importorskip("numpy")
 
-DATA = Path(os.environ.get("EFFDL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+from effdl_fast import data
 
 
 def arrays(shape=(28, 28), train=20, test=10, classes=5, dtype=np.uint8):
@@ -189,8 +187,8 @@ def test_subset_is_reproducible(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mnist.npz", (1, 28, 28)), ("cifar10_subset.npz", (3, 32, 32))])
-def test_real_files(name, shape):
-    if not (DATA / name).is_file():
-        pytest.skip(f"{name} is not in {DATA}")
-    loaded = data.load(str(DATA / name))
+def test_real_files(data_dir, name, shape):
+    if not (data_dir / name).is_file():
+        pytest.skip(f"{name} is not in {data_dir}")
+    loaded = data.load(str(data_dir / name))
     assert loaded.sample_shape == shape and len(loaded.classes) == 10

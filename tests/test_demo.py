@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from effdl_fast import cli, data, demo
+for _package in ("matplotlib", "sklearn", "tqdm", "typer"):
+    pytest.importorskip(_package)
 
-pytest.importorskip("matplotlib")
-pytest.importorskip("sklearn")
+from effdl_fast import cli, data, demo
 
 ROWS = [
     {"op": "exp_ga_loss", "case": "128x10", "what": what, "median_us": us, "p10_us": us, "p90_us": us, "ratio": us / 10}

@@ -193,7 +193,11 @@ def test_the_stub_lists_what_the_module_has():
     assert stub == {n for n in dir(_C) if not n.startswith("__")}
 
 
-def test_the_version_has_one_source():
-    assert ef.__version__ == _C.build_info()["version"]
-    assert re.search(rf"{re.escape(ef.__version__)}", (TREE / "CMakeLists.txt").read_text() +
-                     (TREE / "pyproject.toml").read_text())  # fmt: skip
+def test_the_readme_lists_what_there_is():
+    text = (TREE / "README.md").read_text()
+    for name in (*OPS, *ef.nn.__all__):
+        assert f"`{name}`" in text, f"README.md does not name {name}"
+    for op in OPS:
+        assert f"(docs/ops/{op}.md)" in text
+    for command in re.findall(r"`make ([a-z-]+)", text) + re.findall(r"\$ make ([a-z-]+)", text):
+        assert re.search(rf"^[\w -]*\b{command}\b[\w -]*:", (TREE / "Makefile").read_text(), re.M), f"make {command}"

@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+pytest.importorskip("tqdm")
+
 from effdl_fast.data import Dataset
 from effdl_fast.reproduce import command, experiment, plots, report, runner, store, train
 from effdl_fast.reproduce.ch4 import curvature, table_4_1, ten_layer_cnn

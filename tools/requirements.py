@@ -1,6 +1,6 @@
 """Print what the given extras of pyproject.toml need, one requirement a line: python tools/requirements.py build dev.
 
-The name `build` stands for the build requirements; the package's own dependencies always come first. Thus a virtual
+The name `build` stands for what builds the package; the package's own dependencies always come first. Thus a virtual
 environment can hold all of it before the package itself is built.
 """
 
@@ -13,8 +13,14 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
+# pip fetches these by itself where the machine lacks them, but not for a build without isolation.
+BUILD_TOOLS = ["cmake>=3.25", "ninja>=1.11"]
+
 settings = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
-groups = {**settings["project"]["optional-dependencies"], "build": settings["build-system"]["requires"]}
+groups = {
+    **settings["project"]["optional-dependencies"],
+    "build": [*settings["build-system"]["requires"], *BUILD_TOOLS],
+}
 
 
 def requirements(group: str) -> list[str]:

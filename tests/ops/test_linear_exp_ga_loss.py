@@ -26,6 +26,7 @@ def run(function, call, upstream=None):
     return [loss.detach(), *torch.autograd.grad(loss, call.leaves(), upstream.to(loss.dtype))]
 
 
+@pytest.mark.cuda_small
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_values_and_gradients(op, case, backend, dtype, reduction):
     call = case.call(backend.device, dtype).with_grad(reduction=reduction)
