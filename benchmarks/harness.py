@@ -89,9 +89,9 @@ def default_device() -> str:
 def run(op: str | None = None, quick: bool = False, threads: int | None = None, device: str | None = None) -> list[Row]:
     """Benchmarks one op or all; returns a row per contestant.
 
-    A row has op, case, what, median_us, p10_us, p90_us, ratio (this row's time over ours), bytes, gb_per_s, floor (the
-    floor's median_us, or None), targets (list of {ratio, reached}), rounds, calls (per sample), device, threads,
-    skipped.
+    A row has op, case, what, role (ours, peer or floor), median_us, p10_us, p90_us, ratio (this row's time over ours),
+    bytes, gb_per_s, floor (the floor's median_us, or None), targets (list of {ratio, reached}), rounds, calls (per
+    sample), device, threads, skipped.
     """
     if op is not None and op not in names():
         raise ValueError(f"bench: no benchmark of {op!r}; there are {', '.join(names())}")
@@ -182,9 +182,11 @@ def _row(race: Race, i: int, samples: list[list[float]], calls: int) -> Row:
     floor = next(
         (statistics.median(s) for c, s in zip(race.contestants, samples, strict=True) if c.what == race.floor), None
     )
+    role = OURS if i == 0 else "floor" if what == race.floor else "peer"
     targets = [{"ratio": t.ratio, "reached": ratio >= t.ratio} for t in race.targets if t.against == what]
     return {
-        "op": race.op, "case": race.case, "what": what, "median_us": median, "p10_us": tenths[0], "p90_us": tenths[-1],
+        "op": race.op, "case": race.case, "what": what, "role": role, "median_us": median, "p10_us": tenths[0],
+        "p90_us": tenths[-1],
         "ratio": ratio, "bytes": race.bytes, "gb_per_s": race.bytes / median / 1e3, "floor": floor, "targets": targets,
         "rounds": len(own), "calls": calls, "device": str(race.device), "threads": torch.get_num_threads(),
         "skipped": list(race.skipped) if i == 0 else [],

@@ -1,9 +1,9 @@
 """The `effdl` command.
 
 A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl
---help` stays quick. A command returns None or its exit code. Errors of the user (ValueError, OSError, ImportError,
-TypeError with a message that names the argument) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the
-environment shows the traceback instead. Ctrl-C exits with 130.
+--help` stays quick. A command returns None or its exit code. Errors of the user (effdl_fast.data.UserError, and the
+command-line parser's own) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the environment shows the
+traceback instead. Anything else is a defect and shows its traceback. Ctrl-C exits with 130.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _user_message(error: Exception) -> str | None:
     """One line for an error that is the user's to mend, None for a defect of the program."""
     if hasattr(error, "format_message"):  # the command-line parser's own errors, whichever parser typer was built on
         return " ".join(error.format_message().split())
-    if isinstance(error, (ValueError, OSError, ImportError, TypeError)):
-        return " ".join(str(error).split()) or type(error).__name__
-    return None
+    from effdl_fast.data import UserError
+
+    return " ".join(str(error).split()) if isinstance(error, UserError) else None
 
 
 @app.callback(invoke_without_command=True)
@@ -119,10 +119,11 @@ def demo(
 
     from effdl_fast import data as datasets
     from effdl_fast import demo as program
-    from effdl_fast.reproduce import plots
+    from effdl_fast.reproduce import plots, store
     from effdl_fast.reproduce.command import advance
 
     plots.require()
+    store.require_folder(out)
     harness = find_harness() if bench else None
     loaded = datasets.load(data, root=data_root, download=download)
     epochs = epochs or program.default_epochs(loaded)
@@ -145,9 +146,10 @@ def bench(
     quick: Annotated[bool, typer.Option(help="Fewer repetitions.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for results.")] = None,
     plot: Annotated[bool, typer.Option(help="Also draw plots.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit code 1 where a target is missed.")] = False,
 ) -> int:
     """Benchmark the ops against PyTorch."""
-    return find_harness().main(op, quick, out, plot)
+    return find_harness().main(op, quick, out, plot, strict=strict)
 
 
 def find_harness() -> ModuleType:
@@ -156,7 +158,9 @@ def find_harness() -> ModuleType:
         return importlib.import_module("effdl_fast.benchmarks.harness")
     tree = Path(__file__).resolve().parents[1]
     if not (tree / "benchmarks" / "harness.py").is_file():
-        raise FileNotFoundError(f"the benchmarks are neither in the installed package nor in {tree / 'benchmarks'}")
+        from effdl_fast.data import MissingFileError
+
+        raise MissingFileError(f"the benchmarks are neither in the installed package nor in {tree / 'benchmarks'}")
     if str(tree) not in sys.path:
         sys.path.insert(0, str(tree))  # before any other folder called benchmarks
     return importlib.import_module("benchmarks.harness")

@@ -3,7 +3,11 @@
 Every image set comes out as float32 in channel-first order (N, C, H, W), every flat set as float32 (N, F).
 Normalisation is the same for all: each channel (each feature of a flat set) is shifted by the mean and divided by the
 standard deviation of the *training* part, so the range of the stored pixels (0..16, 0..255, 0..1) does not matter; a
-constant channel is only shifted. Labels are int64 in [0, classes).
+constant channel is only shifted.
+
+Labels are int64 in [0, classes). Where no class names are given, the training labels decide how many classes there are,
+so they are taken only if they look like a numbering from 0: label 0 occurs, and there are at most 100 classes or at
+least a tenth of them occur.
 
 Nothing is downloaded unless `download=True`, and nothing is unpickled.
 """
@@ -26,7 +30,23 @@ from torch import Tensor
 DIGITS_TEST_FRACTION = 0.2
 FASHION_MNIST_DIRS = (Path("/usr/share/datasets/fashion-mnist"),)  # where Debian's dataset-fashion-mnist puts its files
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+TRUSTED_CLASSES, MIN_OCCURRING = 100, 0.1  # more classes than this must occur at least in this part
 MAX_CHANNELS = 4  # an axis this short is read as channels (grey, RGB, RGBA)
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave (data, options, files); the message says what to mend.
+
+    The command line shows the message alone. Any other exception that reaches it is a defect and shows a traceback.
+    """
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file that the user named, or that has to be fetched first, is not there."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """An optional package is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +91,24 @@ class Dataset:
         )
 
     def describe(self) -> dict[str, object]:
-        """What a result file says about its data: name, sizes and the CRC-32 of the labels in their order."""
-        labels = torch.cat([self.y_train, self.y_test]).cpu().numpy().tobytes()
+        """What a result file says about its data: name, sizes, and the CRC-32 of (normalised) samples and labels."""
         return {
             "name": self.name,
             "train": len(self.x_train),
             "test": len(self.x_test),
             "sample_shape": list(self.sample_shape),
             "classes": len(self.classes),
-            "labels_crc32": zlib.crc32(labels),
+            "samples_crc32": _crc32(self.x_train, self.x_test),
+            "labels_crc32": _crc32(self.y_train, self.y_test),
         }
+
+
+def _crc32(*tensors: Tensor) -> int:
+    """Of the values one after the other, whatever the device and the strides."""
+    value = 0
+    for tensor in tensors:
+        value = zlib.crc32(tensor.detach().cpu().contiguous().numpy().data, value)
+    return value
 
 
 def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dataset:
@@ -91,8 +119,8 @@ def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dat
     with `train=` and `download=`, kept under `root`; fetched only with download=True), or the path of an .npz file with
     the arrays x_train, y_train, x_test, y_test and, if there are names, classes.
 
-    Raises ValueError for an unknown spec and for arrays that do not fit together, FileNotFoundError for missing files
-    and ImportError where an optional package is missing.
+    Raises UserError (a ValueError) for an unknown spec and for arrays that do not fit together, MissingFileError (also
+    a FileNotFoundError) and MissingPackageError (also an ImportError).
     """
     if spec == "digits":
         return _digits()
@@ -102,7 +130,7 @@ def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dat
         return _torchvision(spec.removeprefix("torchvision:"), Path(root), download)
     if spec.endswith(".npz"):
         return _npz(Path(spec))
-    raise ValueError(
+    raise UserError(
         f"data: {spec!r} is not known; give digits, fashion-mnist, torchvision:NAME or the path of an .npz file"
     )
 
@@ -119,17 +147,17 @@ def make_dataset(
     """Check four raw arrays against each other and normalise them; the way every source in this module ends."""
     images_train, images_test = _images(name, "x_train", x_train), _images(name, "x_test", x_test)
     if images_train.shape[1:] != images_test.shape[1:]:
-        raise ValueError(f"{name}: x_train samples have shape {x_train.shape[1:]}, x_test samples {x_test.shape[1:]}")
+        raise UserError(f"{name}: x_train samples have shape {x_train.shape[1:]}, x_test samples {x_test.shape[1:]}")
     labels_train, labels_test = _labels(name, "y_train", y_train), _labels(name, "y_test", y_test)
     for part, x, y in (("train", images_train, labels_train), ("test", images_test, labels_test)):
         if len(x) != len(y):
-            raise ValueError(f"{name}: x_{part} has {len(x)} samples but y_{part} has {len(y)} labels")
+            raise UserError(f"{name}: x_{part} has {len(x)} samples but y_{part} has {len(y)} labels")
         if len(x) == 0:
-            raise ValueError(f"{name}: x_{part} is empty")
-    names = classes if classes is not None else tuple(str(i) for i in range(int(labels_train.max()) + 1))
+            raise UserError(f"{name}: x_{part} is empty")
+    names = classes if classes is not None else _numbers(name, labels_train)
     for part, y in (("train", labels_train), ("test", labels_test)):
         if y.min() < 0 or y.max() >= len(names):
-            raise ValueError(f"{name}: y_{part} holds labels {y.min()} to {y.max()}, expected 0 to {len(names) - 1}")
+            raise UserError(f"{name}: y_{part} holds labels {y.min()} to {y.max()}, expected 0 to {len(names) - 1}")
     axes = (0, *range(2, images_train.ndim))
     mean = images_train.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
     std = images_train.std(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
@@ -144,45 +172,68 @@ def make_dataset(
     )
 
 
+def _numbers(name: str, labels: np.ndarray) -> tuple[str, ...]:
+    """Class names "0", "1", ... for labels that are plausibly numbered from 0; see the head of this module."""
+    first, count, occurring = int(labels.min()), int(labels.max()) + 1, len(np.unique(labels))
+    hint = "number the classes from 0, or give their names as classes"
+    if first > 0:
+        raise UserError(f"{name}: y_train holds labels {first} to {count - 1} and no 0; {hint}")
+    if count > TRUSTED_CLASSES and occurring < MIN_OCCURRING * count:
+        raise UserError(f"{name}: y_train holds labels up to {count - 1} but only {occurring} different ones; {hint}")
+    return tuple(str(i) for i in range(count))
+
+
 def _images(name: str, key: str, x: np.ndarray) -> np.ndarray:
     """float32 (N, C, H, W) or (N, F) from (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F) numbers."""
+    _require_array(name, key, x)
     if x.dtype.kind not in "buif":
-        raise ValueError(f"{name}: {key} must hold numbers, got dtype {x.dtype}")
+        raise UserError(f"{name}: {key} must hold numbers, got dtype {x.dtype}")
     if x.ndim not in (2, 3, 4):
-        raise ValueError(f"{name}: {key} must be (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W), got shape {x.shape}")
+        raise UserError(f"{name}: {key} must be (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W), got shape {x.shape}")
+    if math.prod(x.shape[1:]) == 0:
+        raise UserError(f"{name}: {key} has samples without values, shape {x.shape}")
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[1] > MAX_CHANNELS:
         if x.shape[3] > MAX_CHANNELS:
-            raise ValueError(f"{name}: {key} of shape {x.shape} has no channel axis of 1 to {MAX_CHANNELS}")
+            raise UserError(f"{name}: {key} of shape {x.shape} has no channel axis of 1 to {MAX_CHANNELS}")
         x = x.transpose(0, 3, 1, 2)
-    out = np.ascontiguousarray(x, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        out = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(out).all():
-        raise ValueError(f"{name}: {key} holds NaN or infinite values")
+        raise UserError(f"{name}: {key} holds NaN or infinite values")
     return out
 
 
 def _labels(name: str, key: str, y: np.ndarray) -> np.ndarray:
-    """int64 (N,) from integer labels of shape (N,) or (N, 1)."""
-    if y.dtype.kind not in "ui":
-        raise ValueError(f"{name}: {key} must hold integers, got dtype {y.dtype}")
+    """int64 (N,) from integer or boolean labels of shape (N,) or (N, 1); False is 0, True is 1."""
+    _require_array(name, key, y)
+    if y.dtype.kind not in "bui":
+        raise UserError(f"{name}: {key} must hold integers, got dtype {y.dtype}")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        raise ValueError(f"{name}: {key} must have shape (N,) or (N, 1), got {y.shape}")
+        raise UserError(f"{name}: {key} must have shape (N,) or (N, 1), got {y.shape}")
+    if y.size and int(y.max()) > np.iinfo(np.int64).max:
+        raise UserError(f"{name}: {key} holds the label {int(y.max())}, which is no int64")
     return y.astype(np.int64)
+
+
+def _require_array(name: str, key: str, value: object) -> None:
+    if not isinstance(value, np.ndarray):
+        raise UserError(f"{name}: {key} must be a NumPy array, got {type(value).__name__}")
 
 
 def _npz(path: Path) -> Dataset:
     if not path.is_file():
-        raise FileNotFoundError(f"data: there is no file {path}")
+        raise MissingFileError(f"data: there is no file {path}")
     try:
         content = _read_npz(path)
     except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path.name}: not a readable .npz file of plain arrays ({error})") from error
+        raise UserError(f"{path.name}: not a readable .npz file of plain arrays ({error})") from error
     missing = [key for key in NPZ_KEYS if key not in content]
     if missing:
-        raise ValueError(f"{path.name}: {', '.join(missing)} missing; found {', '.join(content) or 'nothing'}")
+        raise UserError(f"{path.name}: {', '.join(missing)} missing; found {', '.join(content) or 'nothing'}")
     classes = tuple(str(name) for name in content["classes"].ravel()) if "classes" in content else None
     return make_dataset(path.stem, *(content[key] for key in NPZ_KEYS), classes=classes)
 
@@ -190,9 +241,13 @@ def _npz(path: Path) -> Dataset:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file that this module knows; other members are not read, their names are kept as keys."""
     if not zipfile.is_zipfile(path):  # np.load would take anything else for a pickle
-        raise ValueError("not a zip archive")
+        raise UserError("not a zip archive")
     with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] if key in (*NPZ_KEYS, "classes") else np.empty(0) for key in archive.files}
+        content = {key: archive[key] if key in (*NPZ_KEYS, "classes") else np.empty(0) for key in archive.files}
+    for key, value in content.items():
+        if not isinstance(value, np.ndarray):  # numpy gives the bytes of a member that is no .npy file
+            raise UserError(f"its member {key} is no .npy array")
+    return content
 
 
 def _digits() -> Dataset:
@@ -200,7 +255,7 @@ def _digits() -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise ImportError("data: the digits need scikit-learn; pip install 'effdl-fast[demo]'") from error
+        raise MissingPackageError("data: the digits need scikit-learn; pip install 'effdl-fast[demo]'") from error
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(
         x.reshape(-1, 8, 8), y, test_size=DIGITS_TEST_FRACTION, stratify=y, random_state=0
@@ -212,18 +267,18 @@ def _torchvision(name: str, root: Path, download: bool) -> Dataset:
     try:
         from torchvision import datasets
     except ImportError as error:
-        raise ImportError("data: torchvision sets need torchvision; pip install 'effdl-fast[train]'") from error
+        raise MissingPackageError("data: torchvision sets need torchvision; pip install 'effdl-fast[train]'") from error
     kind: Callable | None = getattr(datasets, name, None)
     if name.startswith("_") or not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
-        raise ValueError(f"data: torchvision.datasets has no data set {name!r}")
+        raise UserError(f"data: torchvision.datasets has no data set {name!r}")
     try:
         parts = [kind(root=str(root), train=train, download=download) for train in (True, False)]
         arrays = [np.asarray(array) for part in parts for array in (part.data, part.targets)]
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"data: torchvision's {name} is not an in-memory set with a train/test split") from error
+        raise UserError(f"data: torchvision's {name} is not an in-memory set with a train/test split") from error
     except RuntimeError as error:
         hint = "" if download else "; use --download to fetch it"
-        raise FileNotFoundError(f"data: torchvision's {name} is not complete under {root}{hint} ({error})") from error
+        raise MissingFileError(f"data: torchvision's {name} is not complete under {root}{hint} ({error})") from error
     return make_dataset(name, *arrays, classes=tuple(getattr(parts[0], "classes", ())) or None)
 
 
@@ -249,7 +304,7 @@ def _fashion_mnist() -> Dataset:
             )
             return make_dataset("fashion-mnist", *(read_idx(file) for file in files), classes=classes)
     places = ", ".join(map(str, FASHION_MNIST_DIRS))
-    raise FileNotFoundError(f"data: fashion-mnist not found in {places}; apt install dataset-fashion-mnist")
+    raise MissingFileError(f"data: fashion-mnist not found in {places}; apt install dataset-fashion-mnist")
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -258,13 +313,13 @@ def read_idx(path: Path) -> np.ndarray:
         with gzip.open(path, "rb") as file:
             content = file.read()
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path.name}: damaged gzip file ({error})") from error
+        raise UserError(f"{path.name}: damaged gzip file ({error})") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path.name}: not an IDX file of unsigned bytes")
+        raise UserError(f"{path.name}: not an IDX file of unsigned bytes")
     header = 4 + 4 * content[3]
     if len(content) < header:
-        raise ValueError(f"{path.name}: the IDX header is cut off")
+        raise UserError(f"{path.name}: the IDX header is cut off")
     shape = struct.unpack(f">{content[3]}I", content[4:header])
     if math.prod(shape) != len(content) - header:
-        raise ValueError(f"{path.name}: {len(content) - header} bytes of data, but the header says shape {shape}")
+        raise UserError(f"{path.name}: {len(content) - header} bytes of data, but the header says shape {shape}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

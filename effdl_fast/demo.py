@@ -17,18 +17,18 @@ from effdl_fast.data import Dataset
 from effdl_fast.reproduce import plots, store
 from effdl_fast.reproduce.ch4 import table_4_1
 from effdl_fast.reproduce.ch4.parts.classify import error_curves, error_table
+from effdl_fast.reproduce.environment import environment
 from effdl_fast.reproduce.experiment import Plan, Result, Trial
 from effdl_fast.reproduce.report import Section, Table, Text, page
-from effdl_fast.reproduce.runner import Progress
+from effdl_fast.reproduce.runner import Progress, measured_on
+from effdl_fast.reproduce.train import cpu_threads
 
 OUTPUTS = ("softmax", "linear", "exp-GA", "pow3-GA")
 MAX_EPOCHS, MIN_EPOCHS = 100, 5
-SAMPLES_PER_RUN = (
-    300_000  # training samples seen by one run at most, to keep 20 runs within about two minutes on two cores
-)
+SAMPLES_PER_RUN = 300_000  # training samples seen by one run at most, so that the demo stays one of minutes
 BUSY = 1.5  # load per core above which timings are called unreliable
 
-Row = Mapping[str, Any]  # a benchmark row: op, case, what, median_us, p10_us, p90_us, ratio
+Row = Mapping[str, Any]  # a benchmark row: op, case, what, role, median_us, p10_us, p90_us, ratio
 
 
 def default_epochs(data: Dataset) -> int:
@@ -56,9 +56,10 @@ def train_all(data: Dataset, seeds: int, epochs: int, progress: Progress = lambd
                 done.append(text)
                 progress(1, f"{label} seed {seed}: {text}")
 
-            raw = table_4_1.run(Trial(setting, plan, seed, data, device, tick))
+            with cpu_threads(1):  # as table_4_1 runs its trials
+                raw = table_4_1.run(Trial(setting, plan, seed, data, device, tick))
+                trials.append({"setting": label, "seed": seed, "result": raw, "environment": environment(device)})
             progress(epochs - len(done), f"{label} seed {seed}: done")
-            trials.append({"setting": label, "seed": seed, "result": raw, "environment": store.environment(device)})
     return Result("ch4", "demo", plan.as_dict(), data.describe(), settings, trials)
 
 
@@ -88,15 +89,15 @@ def write_report(result: Result, rows: Sequence[Row] | None, out: Path) -> Path:
     """Write index.html, accuracy.csv, curves.csv and, where there are rows, benchmark.csv into `out`; returns the
     page's path.
     """
-    machine = result.trials[-1]["environment"]
-    measured_on = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     sections = [_training_section(result)]
     store.write_text(out / "accuracy.csv", accuracy_table(result).to_csv())
     store.write_text(out / "curves.csv", curves_table(result).to_csv())
-    if rows is not None:
+    if rows is None:
+        (out / "benchmark.csv").unlink(missing_ok=True)  # an older run's figures do not belong to this report
+    else:
         sections.append(_benchmark_section(rows))
         store.write_text(out / "benchmark.csv", benchmark_table(rows).to_csv())
-    sections.append(Section("Machine", [Text(measured_on)]))
+    sections.append(Section("Machine", [Text(line) for line in measured_on(result.trials)]))
     store.write_text(out / "index.html", page("effdl_fast demo", headline(result, rows), sections))
     return out / "index.html"
 
@@ -111,10 +112,22 @@ def headline(result: Result, rows: Sequence[Row] | None) -> str:
     )
     if best != "softmax":
         text += f" Softmax has {errors['softmax']:.2f} %."
-    ratios = [row["ratio"] for row in rows or () if row["what"].startswith("eager")]
-    if ratios:
-        text += f" Against eager PyTorch the ops are {statistics.median(ratios):.1f} times as fast in the median case."
-    return text + busy_warning(result)
+    return text + benchmark_summary(rows or ()) + busy_warning(result)
+
+
+def benchmark_summary(rows: Sequence[Row]) -> str:
+    """A sentence with each peer's time relative to ours, peer by peer: median and range over the cases measured."""
+    peers: dict[str, list[float]] = {}
+    for row in rows:
+        if row["role"] == "peer":
+            peers.setdefault(row["what"], []).append(row["ratio"])
+    if not peers:
+        return ""
+    told = [
+        f"{what} {statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f} in {len(r)} case{'s' * (len(r) > 1)})"
+        for what, r in peers.items()
+    ]
+    return f" Time relative to ours, median over the cases (above 1, ours is faster): {'; '.join(told)}."
 
 
 def busy_warning(result: Result) -> str:
@@ -141,13 +154,9 @@ def _training_section(result: Result) -> Section:
 
 
 def _benchmark_section(rows: Sequence[Row]) -> Section:
-    groups: dict[str, dict[str, float]] = {}
-    for row in rows:
-        groups.setdefault(f"{row['op']}\n{row['case']}", {})[row["what"]] = row["ratio"]
     text = (
         "Every op was checked against its reference before it was timed; a copy of the same bytes shows what the "
         "memory allows."
     )
-    caption = "Median time relative to ours, logarithmic; to the right of the line ours is faster."
-    plot = plots.dots("benchmark", caption, groups, x="time / ours", line=1.0)
+    plot = plots.benchmark("benchmark", rows)
     return Section("Benchmarks: compiled ops against PyTorch", [Text(text), plot, benchmark_table(rows)])

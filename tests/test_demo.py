@@ -15,9 +15,11 @@ for _package in ("matplotlib", "sklearn", "tqdm", "typer"):
 from effdl_fast import cli, data, demo
 
 ROWS = [
-    {"op": "exp_ga_loss", "case": "128x10", "what": what, "median_us": us, "p10_us": us, "p90_us": us, "ratio": us / 10}
-    for what, us in (("ours", 10.0), ("eager", 30.0), ("compile", 20.0), ("floor", 5.0))
-]
+    {"op": "exp_ga_loss", "case": case, "what": what, "role": {"eager": "peer", "compile": "peer"}.get(what, what),
+     "median_us": us, "p10_us": us, "p90_us": us, "ratio": us / 10}
+    for case, factor in (("128x10", 1.0), ("1024x32000", 2.0))
+    for what, us in (("ours", 10.0), ("eager", 30.0 * factor), ("compile", 8.0), ("floor", 5.0))
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +47,22 @@ def test_report_files(result, tmp_path):
         (output, str(seed), str(epoch)) for output in demo.OUTPUTS for seed in range(2) for epoch in (1, 2, 3)
     }
     assert all(0 <= float(row["test_error_percent"]) <= 100 for row in curves)
-    assert [row["what"] for row in benchmark] == ["ours", "eager", "compile", "floor"]
+    assert [row["what"] for row in benchmark] == 2 * ["ours", "eager", "compile", "floor"]
     html = page.read_text()
     assert html.count("data:image/png;base64,") == 2 and "exp_ga_loss" in html and "<script" not in html
+
+
+def test_peers_are_told_one_by_one():
+    told = demo.benchmark_summary(ROWS)
+    assert "eager 4.50 (3.00 to 6.00 in 2 cases); compile 0.80 (0.80 to 0.80 in 2 cases)." in told
+    assert "floor" not in told and demo.benchmark_summary([]) == ""
+
+
+def test_a_report_without_benchmarks_keeps_no_old_ones(result, tmp_path):
+    demo.write_report(result, ROWS, tmp_path)
+    demo.write_report(result, None, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["accuracy.csv", "curves.csv", "index.html"]
+    assert "Time relative to ours" not in (tmp_path / "index.html").read_text()
 
 
 def test_accuracy_is_the_median_of_the_curves(result, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -15,20 +16,13 @@ from torch.nn import functional as F
 
 pytest.importorskip("tqdm")
 
-from effdl_fast.data import Dataset
-from effdl_fast.reproduce import command, experiment, plots, report, runner, store, train
-from effdl_fast.reproduce.ch4 import curvature, table_4_1, ten_layer_cnn
-from effdl_fast.reproduce.ch4.parts import classify, cnn, mlp, outputs, preset, probe, pyramidnet, vgg
+import effdl_fast
+from effdl_fast.data import Dataset, UserError
+from effdl_fast.reproduce import command, environment, experiment, plots, report, runner, store, train
+from effdl_fast.reproduce.ch4 import curvature, table_4_1
+from effdl_fast.reproduce.ch4.parts import classify, mlp
 
 CHAPTER4 = ["curvature", "five_layer_cnn", "table_4_1", "table_4_2", "table_4_3", "table_4_4", "ten_layer_cnn"]
-OUTPUTS = {
-    "softmax": {},
-    "sigmoid": {},
-    "tanh": {},
-    "linear": {"target_value": 2.0, "negative_value": -1.0},
-    "exp": {"alpha": 0.5, "target_value": 3.0},
-    "pow3": {"alpha": 0.01, "beta": 0.4, "target_value": 10.0, "negative_value": -2.0},
-}
 
 
 def blobs(shape=(1, 8, 8), train_samples=200, test_samples=100, classes=4):
@@ -63,7 +57,11 @@ def test_registry_lists_the_files():
             found.settings
             and found.full.epochs >= found.quick.epochs
             and set(found.quick.options) <= set(found.full.options)
+            and set(found.options) == set(found.full.options)
         )
+        for plan in (found.full, found.quick):
+            for key, value in plan.options.items():
+                found.options[key].check(key, value)
         json.dumps({"settings": dict(found.settings), "plan": found.full.as_dict()}, allow_nan=False)
 
 
@@ -125,18 +123,26 @@ def test_interrupted_run_resumes_without_repeating(tmp_path, monkeypatch):
     assert len(result.of("softmax")) == 2
 
 
-def test_changed_plan_is_not_mixed_with_stored_trials(tmp_path):
-    data = blobs()
-    digest = runner.digest("a", {"lr": 1}, PLAN, data, 0)
-    assert digest == runner.digest("a", {"lr": 1}, replace(PLAN, trials=9), data, 0)
+def test_changed_plan_is_not_mixed_with_stored_trials(monkeypatch):
+    data, cpu = blobs(), torch.device("cpu")
+
+    def digest(lr=1, plan=PLAN, data=data, seed=0, device=cpu):
+        return runner.digest("a", {"lr": lr}, plan, data.describe(), seed, device)
+
+    assert digest() == digest(plan=replace(PLAN, trials=9)) == digest(plan=replace(PLAN, smoke=True))
+    negative = replace(data, x_test=-data.x_test)
     others = [
-        runner.digest("a", {"lr": 2}, PLAN, data, 0),
-        runner.digest("a", {"lr": 1}, replace(PLAN, epochs=4), data, 0),
-        runner.digest("a", {"lr": 1}, replace(PLAN, options={"train_samples": 5}), data, 0),
-        runner.digest("a", {"lr": 1}, PLAN, data.subset(100, 50), 0),
-        runner.digest("a", {"lr": 1}, PLAN, data, 1),
+        digest(lr=2),
+        digest(plan=replace(PLAN, epochs=4)),
+        digest(plan=replace(PLAN, options={"train_samples": 5})),
+        digest(data=data.subset(100, 50)),
+        digest(data=negative),
+        digest(seed=1),
+        digest(device=torch.device("cuda")),
     ]
-    assert len({digest, *others}) == 6
+    old = digest()
+    monkeypatch.setattr(effdl_fast, "__version__", "0.0.0")
+    assert len({old, digest(), *others}) == 9
 
 
 def test_files_are_atomic_and_strict(tmp_path):
@@ -149,8 +155,55 @@ def test_files_are_atomic_and_strict(tmp_path):
     with pytest.raises(ValueError, match=r"a\.json: damaged result file"):
         store.read_json(path)
     path.write_text('{"a": 1}')
-    with pytest.raises(ValueError, match="not a result"):
+    with pytest.raises(UserError, match=r"a\.json: not a result"):
         runner.load_result(path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"setting": "linear", "seed": 0, "result": 1}'])
+def test_a_trial_file_with_other_content_is_named(tmp_path, content):
+    runner.run("ch4", "table_4_1", replace(PLAN, trials=1, epochs=1), blobs(), tmp_path)
+    (path,) = (tmp_path / "ch4" / "table_4_1" / "trials").glob("linear-s0-*.json")
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"{path.name}: not a trial of linear with seed 0"):
+        runner.run("ch4", "table_4_1", replace(PLAN, trials=1, epochs=1), blobs(), tmp_path)
+
+
+def test_a_place_without_room_for_results_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "deep"):
+        with pytest.raises(UserError, match="is a file"):
+            store.require_folder(path)
+    store.require_folder(tmp_path / "new" / "deep")
+    assert not (tmp_path / "new").exists()
+
+
+def test_commit_is_that_of_our_own_tree_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("EFFDL_COMMIT", raising=False)
+    package = tmp_path / "effdl_fast"
+    package.mkdir()
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    (tmp_path / "file").write_text("a")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+        if subprocess.run([*git, *arguments], capture_output=True).returncode:
+            pytest.skip("no usable git")
+    assert environment.commit(package) is None, "a repository that happens to hold an installed package"
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "csrc" / "module.cpp").write_text("")
+    clean = environment.commit(package)
+    assert clean and not clean.endswith("-dirty")
+    (tmp_path / "file").write_text("b")
+    assert environment.commit(package) == f"{clean}-dirty"
+    monkeypatch.setenv("EFFDL_COMMIT", "told")
+    assert environment.commit(package) == "told"
+
+
+def test_every_environment_of_the_trials_is_told(tmp_path):
+    result = runner.run("ch4", "table_4_1", replace(PLAN, epochs=1), blobs(), tmp_path)
+    assert {t["environment"]["threads"] for t in result.trials} == {1}, "as in the trial, not as outside of it"
+    assert len(runner.measured_on(result.trials)) == 1
+    result.trials[3]["environment"] = {**result.trials[3]["environment"], "commit": "another", "load": 99.0}
+    lines = runner.measured_on(result.trials)
+    assert len(lines) == 2 and "commit another" in lines[1] and lines[1].startswith("Measured in 1 trial")
 
 
 def test_plan_overrides():
@@ -159,7 +212,30 @@ def test_plan_overrides():
     assert (plan.trials, plan.epochs, plan.data, plan.options["width"]) == (1, 2, "x.npz", 0.5)
     assert command.make_plan(found, command.Overrides(quick=True)) == found.quick
     assert command.make_plan(curvature.EXPERIMENT, command.Overrides(data="x.npz")).data is None
+    smoke = command.make_plan(found, command.Overrides(quick=True, epochs=9, trials=2, options={"width": 1.0}))
+    assert smoke.smoke and not plan.smoke
     assert command.parse_options(["a=1", "b=null", "c=text", "d=x=y"]) == {"a": 1, "b": None, "c": "text", "d": "x=y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "message"),
+    [
+        ("curvature", "points=1", "points must be a whole number from 2 to 100000; got 1"),
+        ("curvature", "limit=1000", "limit must be a number from 0.1 to 100; got 1000"),
+        ("curvature", "limit=NaN", "limit must be a number"),
+        (
+            "table_4_1",
+            "train_samples=-1500",
+            "train_samples must be a whole number from 1 to 1e.09, or null; got -1500",
+        ),
+        ("table_4_1", "train_samples=true", "train_samples must be a whole number"),
+        ("five_layer_cnn", "width=abc", "width must be a number from 0.01 to 16; got 'abc'"),
+        ("table_4_3", "batch_size=0", "batch_size must be"),
+    ],
+)
+def test_options_are_checked(name, pair, message):
+    with pytest.raises(UserError, match=f"--set: {message}"):
+        command.make_plan(experiment.find("ch4", name), command.Overrides(options=command.parse_options([pair])))
 
 
 def test_stored_plans_hold_no_paths():
@@ -186,31 +262,50 @@ def test_training_is_deterministic_by_seed_and_leaves_global_state():
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_every_output_learns(output):
-    setting = {"output": output, "lr": 0.02, "batch_size": 20, **OUTPUTS[output]}
-    history = classify.classify(trial(setting, replace(PLAN, epochs=10)), mlp.mlp)
-    assert history.diverged is None and history.best_error < 5, history
-    assert history.test_error[history.best_epoch - 1] == history.best_error
-
-
 def test_divergence_is_recorded():
     history = classify.classify(trial({"output": "pow3", "lr": 1e4}, PLAN), mlp.mlp)
     assert history.diverged == 1 and history.test_error == [] and history.best_error == 100 and history.best_epoch == 0
     json.dumps(history.as_dict(), allow_nan=False)
 
 
-def test_schedule_augmentation_and_step_limit():
-    steps = []
+RECIPE = train.Recipe(
+    epochs=3, lr=0.1, batch_size=64, momentum=0.9, nesterov=True, weight_decay=0.01, milestones=(1, 2), augment=True
+)
 
-    class Count(train.Observer):
-        def after_backward(self, epoch, step, logits):
-            steps.append((epoch, step))
 
-    recipe = train.Recipe(epochs=2, lr=0.1, batch_size=32, momentum=0.9, nesterov=True, milestones=(1,), augment=True)
-    model = train.build(lambda: mlp.mlp((1, 8, 8), 4), 0)
-    train.train(model, F.cross_entropy, blobs(), replace(recipe, max_steps=2), seed=0, observer=Count())
-    assert steps == [(1, 0), (1, 1), (2, 0), (2, 1)]
+def trained_weight(recipe):
+    model = train.build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4)), 0).double()
+    data = blobs()
+    data = replace(data, x_train=data.x_train.double(), x_test=data.x_test.double())
+    train.train(model, F.cross_entropy, data, recipe, seed=5)
+    return model[1].weight.detach()
+
+
+def test_training_is_sgd_with_momentum_schedule_and_augmentation():
+    """Against the update rule written out; the last, incomplete mini-batch is left out."""
+    data, model = blobs(), train.build(lambda: torch.nn.Linear(64, 4), 0).double()
+    parameters, generator = list(model.parameters()), torch.Generator().manual_seed(5)
+    velocity = [torch.zeros_like(p) for p in parameters]
+    for lr in (0.1, 0.01, 0.001):
+        order = torch.randperm(200, generator=generator)
+        for step in range(3):
+            pick = order[step * 64 : step * 64 + 64]
+            x = train.crop_and_flip(data.x_train[pick], generator).double().flatten(1)
+            gradients = torch.autograd.grad(F.cross_entropy(model(x), data.y_train[pick]), parameters)
+            with torch.no_grad():
+                for p, g, v in zip(parameters, gradients, velocity, strict=True):
+                    decayed = g + 0.01 * p
+                    v.mul_(0.9).add_(decayed)
+                    p.sub_(lr * (decayed + 0.9 * v))
+    torch.testing.assert_close(trained_weight(RECIPE), model.weight.detach())
+
+
+@pytest.mark.parametrize(
+    "change", [{"milestones": ()}, {"momentum": 0.0, "nesterov": False}, {"nesterov": False}, {"weight_decay": 0.0},
+               {"augment": False}, {"batch_size": 32}], ids=str
+)  # fmt: skip
+def test_every_part_of_a_recipe_matters(change):
+    assert not torch.allclose(trained_weight(RECIPE), trained_weight(replace(RECIPE, **change)), rtol=1e-3)
 
 
 def test_crop_and_flip_keeps_pixels_aligned():
@@ -222,218 +317,6 @@ def test_crop_and_flip_keeps_pixels_aligned():
     windows = torch.cat([windows, windows.flip(2)])
     matches = (out[:, None, 0] == windows[None]).all((2, 3)).any(1)
     assert bool(matches.all()) and len(torch.unique(out[:, 0], dim=0)) > 80
-
-
-# chapter 4: outputs
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_output_delta_is_y_minus_t(output):
-    x = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    target = torch.tensor([0, 1, 2, 3, 4, 0])
-    given = OUTPUTS[output]
-    onehot = F.one_hot(target, 5).double()
-    low, high = given.get("negative_value", 0.0), given.get("target_value", 1.0)
-    y, t = {
-        "softmax": (x.softmax(1), onehot),
-        "sigmoid": (x.sigmoid(), onehot),
-        "tanh": (x.tanh(), 2 * onehot - 1),
-        "linear": (x, low + (high - low) * onehot),
-        "exp": (given.get("alpha", 1) * x.exp(), low + (high - low) * onehot),
-        "pow3": (given.get("alpha", 1) * x**3 + given.get("beta", 0), low + (high - low) * onehot),
-    }[output]
-    torch.testing.assert_close(outputs.output_delta(outputs.make_loss(output, **given), x, target), y - t)
-
-
-def test_unknown_output():
-    with pytest.raises(ValueError, match="output: 'relu' is not one of softmax"):
-        outputs.make_loss("relu")
-
-
-# chapter 4: curvature
-
-
-@pytest.mark.parametrize("t", [0.0, 1.0, 2.5])
-def test_squared_error_curvature_against_autograd(t):
-    s = 7.0
-    activations = {
-        "linear": lambda x: x,
-        "softmax": lambda x: x.exp() / s,
-        "exp-GA": torch.exp,
-        "pow3-GA": lambda x: x**3,
-    }
-    for label, activation in activations.items():
-        for value in (-2.0, -0.3, 0.0, 1.0, 3.0):
-            x = torch.tensor(value, dtype=torch.float64)
-            exact = torch.func.hessian(lambda x, f=activation: 0.5 * (f(x) - t) ** 2)(x).detach()
-            assert curvature.SQUARED[label](value, t, s) == pytest.approx(float(exact), rel=1e-12, abs=1e-12)
-
-
-def test_amplified_curvature_against_autograd_of_the_losses():
-    target = torch.tensor([0])
-    given = {"linear": {}, "exp-GA": {"alpha": 1.0}, "pow3-GA": {"alpha": 1.0}}
-    others = torch.tensor([0.4, -1.0, 0.7], dtype=torch.float64)
-    for value in (-1.5, 0.2, 2.0):
-        for label, settings in given.items():
-            x = torch.tensor([[value, 0.1]], dtype=torch.float64)
-            loss = outputs.make_loss(label.removesuffix("-GA"), **settings)
-            step = 1e-5
-            delta = [float(outputs.output_delta(loss, x + e * torch.eye(2)[:1], target)[0, 0]) for e in (step, -step)]
-            slope = (delta[0] - delta[1]) / (2 * step)
-            assert curvature.AMPLIFIED[label](value, 1.0, 1.0) == pytest.approx(slope, rel=1e-6, abs=1e-6)
-        s = float(others.exp().sum())
-
-        def cross_entropy(x):
-            return F.cross_entropy(torch.cat([x[None], others])[None], target)
-
-        exact = torch.func.hessian(cross_entropy)(torch.tensor(value, dtype=torch.float64))
-        assert curvature.cross_entropy_softmax(value, 1.0, s) == pytest.approx(float(exact), rel=1e-9)
-
-
-def test_curvature_claims_are_reported(tmp_path):
-    result = runner.run("ch4", "curvature", curvature.EXPERIMENT.quick, None, tmp_path)
-    for claim in curvature.claims(result):
-        print(claim)
-    texts = [str(claim) for claim in curvature.claims(result)]
-    assert "thesis pow3 larger as x goes to either infinity, measured for x below -0.4" in texts[0]
-    assert "at most 0.25" in texts[3]
-
-
-# chapter 4: networks
-
-
-def count(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("depth", "widening", "parameters"), [(110, 48, 1_772_706), (110, 84, 3_904_446), (110, 270, 28_485_477)]
-)
-def test_pyramidnet_size(depth, widening, parameters):
-    """Han et al. (2017), table 4: 1.7M, 3.8M and 28.3M; the exact counts are those of their published code."""
-    assert count(pyramidnet.pyramidnet(3, 10, depth, widening)) == parameters
-
-
-@pytest.mark.parametrize("depth", [56, 110])
-def test_pyramidnet_layers_and_widths(depth):
-    model = pyramidnet.pyramidnet(3, 10, depth)
-    layers = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
-    assert len(layers) == depth
-    plan = pyramidnet.channel_plan(depth, 48)
-    assert len(plan) == (depth - 2) // 2 and plan[-1] == 16 + 48 and plan == sorted(plan)
-    assert all(abs(width - (16 + 48 * k / len(plan))) <= 0.5 for k, width in enumerate(plan, 1))
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-
-
-def test_pyramidnet_shortcut_is_the_padded_identity():
-    block = pyramidnet.Block(3, 5, 2)
-    torch.nn.init.zeros_(block.residual[-1].weight)
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    out = block(x)
-    torch.testing.assert_close(out[:, :3], F.avg_pool2d(x, 2))
-    assert bool((out[:, 3:] == 0).all())
-
-
-@pytest.mark.parametrize("depth", [55, 7, 0])
-def test_pyramidnet_depth_is_checked(depth):
-    with pytest.raises(ValueError, match="depth: a PyramidNet of basic blocks has 6n"):
-        pyramidnet.pyramidnet(3, 10, depth)
-
-
-@pytest.mark.parametrize(("depth", "convolutions"), [(13, 10), (19, 16)])
-def test_vgg_convolutions(depth, convolutions):
-    model = vgg.vgg(3, 10, depth)
-    assert sum(isinstance(m, torch.nn.Conv2d) for m in model.modules()) == convolutions
-    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-    with pytest.raises(ValueError, match="VGG-13 and VGG-19"):
-        vgg.vgg(3, 10, 16)
-
-
-@pytest.mark.parametrize(("make", "layers"), [(cnn.five_layer_cnn, 5), (cnn.ten_layer_cnn, 10)])
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 9, 8)])
-def test_cnn_layers(make, layers, shape):
-    model = make(shape, 10, 0.125)
-    assert sum(isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)) for m in model.modules()) == layers
-    assert model(torch.zeros(2, *shape)).shape == (2, 10)
-    with pytest.raises(ValueError, match="needs images"):
-        make((17,), 10)
-
-
-def test_mlp_is_that_of_the_table():
-    sizes = [m.out_features for m in mlp.mlp((1, 28, 28), 10).modules() if isinstance(m, torch.nn.Linear)]
-    assert sizes == [392, 50, 10]
-
-
-def test_preset_pads_images():
-    padded = preset.pad_images(blobs((1, 8, 8)))
-    assert padded.sample_shape == (1, 32, 32) and padded.x_train[:, :, 12:20, 12:20].equal(blobs((1, 8, 8)).x_train)
-    with pytest.raises(ValueError, match="at most 32x32"):
-        preset.pad_images(blobs((1, 33, 33)))
-
-
-def test_preset_trains_two_steps():
-    found = experiment.find("ch4", "table_4_3")
-    setting = found.settings["PyramidNet-55 exp-GA"]
-    result = found.run(trial(setting, found.quick, data=blobs((3, 8, 8))))
-    assert len(result["test_error"]) == 1
-
-
-# chapter 4: what is looked at inside a run
-
-
-def test_probe_records_per_sample_gradients():
-    watch = probe.GradientProbe()
-    model = watch.watch(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(72, 4)))
-    data = blobs((1, 8, 8), train_samples=20)
-    recipe = train.Recipe(epochs=1, lr=0.0, batch_size=20)
-    train.train(model, F.cross_entropy, data, recipe, seed=0, observer=watch)
-    inner = model[0](data.x_train).detach().requires_grad_()
-    logits = model[2](inner.flatten(1))
-    (delta,) = torch.autograd.grad(F.cross_entropy(logits, data.y_train, reduction="sum"), inner)
-    found = watch.as_dict()
-    assert found["rms"]["conv 1"][0] == pytest.approx(float(delta.square().mean().sqrt()), rel=1e-4)
-    y = logits.softmax(1) - F.one_hot(data.y_train, 4)
-    assert found["rms"]["output"][0] == pytest.approx(float(y.detach().square().mean().sqrt()), rel=1e-4)
-    assert found["s_first"]["mean"] == pytest.approx(float(logits.exp().sum(1).mean()), rel=1e-4)
-    assert sum(found["histograms"]["1"]["counts"]) == 80
-
-
-def test_amplified_gradients_reach_the_hidden_layers(tmp_path):
-    """Sec. 4.10, Fig. 4.3: hidden-layer gradients of GA are several times those of softmax."""
-    options = {"width": 0.125, "train_samples": None, "test_samples": None}
-    plan = experiment.Plan(trials=1, epochs=2, data="blobs", options=options)
-    result = runner.run("ch4", "ten_layer_cnn", plan, blobs((1, 8, 8)), tmp_path)
-    claims = {claim.text: claim for claim in ten_layer_cnn.claims(result)}
-    for claim in claims.values():
-        print(claim)
-    for label in ten_layer_cnn.AMPLIFIED:
-        measured = claims[f"Hidden-layer RMS gradients of {label}, relative to softmax"].measured
-        assert float(measured.split()[0]) > 3
-    names = {path.name for path in (tmp_path / "ch4" / "ten_layer_cnn").glob("*.png")}
-    assert names == {"figure_4_1b.png", "figure_4_2.png", "figure_4_3.png", "figure_4_5.png"}
-
-
-def test_table_4_1_claims_come_from_the_medians():
-    def record(label, seed):
-        error, epoch = {"sigmoid": (2.0, 40), "tanh": (1.9, 50), "linear": (1.5, 30), "softmax": (2.5, 10)}.get(
-            label, (1.8, 20)
-        )
-        return {"setting": label, "seed": seed, "result": {"best_error": error + seed, "best_epoch": epoch}}
-
-    trials = [record(label, seed) for label in table_4_1.SETTINGS for seed in (0, 1, 2)]
-    result = experiment.Result("ch4", "table_4_1", PLAN.as_dict(), None, table_4_1.SETTINGS, trials)
-    sooner, errs, poorly = table_4_1.claims(result)
-    assert str(sooner).endswith("thesis by about 25 %, measured by 25 % (agrees)")
-    assert errs.measured == "2.50 against 3.00 %" and errs.holds
-    assert poorly.measured == "3.50 %, the best is linear with 2.50 %" and poorly.holds
-
-
-def test_smoke_runs_are_not_compared_with_the_thesis():
-    found = table_4_1.EXPERIMENT
-    result = experiment.Result("ch4", "table_4_1", found.quick.as_dict(), blobs().describe(), {}, [])
-    assert found.is_smoke(result) and not found.is_smoke(replace(result, plan=found.full.as_dict()))
-    curve = curvature.EXPERIMENT
-    assert not curve.is_smoke(replace(result, plan=curve.quick.as_dict())), "its quick plan is the full one"
 
 
 # report

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from effdl_fast.data import Dataset, load
-from effdl_fast.reproduce import plots, runner
+from effdl_fast.data import Dataset, UserError, load
+from effdl_fast.reproduce import plots, runner, store
 from effdl_fast.reproduce.experiment import Experiment, Plan, Result, chapters, experiments, find
 from effdl_fast.reproduce.train import cpu_threads
 
@@ -55,7 +55,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ValueError(f"--set: expected KEY=VALUE, got {pair!r}")
+            raise UserError(f"--set: expected KEY=VALUE, got {pair!r}")
         try:
             options[key] = json.loads(value)
         except ValueError:
@@ -64,28 +64,30 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device called `name`; "auto" is CUDA where there is a device. ValueError for one that is not there."""
+    """The torch device called `name`; "auto" is CUDA where there is a device. UserError for one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"--device: {name!r} is no torch device") from error
+        raise UserError(f"--device: {name!r} is no torch device") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"--device: expected cpu or cuda, got {name!r}")
+        raise UserError(f"--device: expected cpu or cuda, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device: there is no {name}; torch sees {torch.cuda.device_count()} CUDA devices")
+        raise UserError(f"--device: there is no {name}; torch sees {torch.cuda.device_count()} CUDA devices")
     return device
 
 
 def make_plan(experiment: Experiment, overrides: Overrides) -> Plan:
-    """The experiment's plan with the user's changes. ValueError for an option that it does not have."""
+    """The experiment's plan with the user's changes. UserError for an option that it does not have or cannot be."""
     plan = experiment.quick if overrides.quick else experiment.full
     options = dict(overrides.options or {})
     unknown = sorted(set(options) - set(experiment.full.options))
     if unknown:
         known = ", ".join(experiment.full.options) or "none"
-        raise ValueError(f"--set: {experiment.title} has no option {', '.join(unknown)}; its options: {known}")
+        raise UserError(f"--set: {experiment.title} has no option {', '.join(unknown)}; its options: {known}")
+    for key, value in options.items():
+        experiment.options[key].check(key, value)
     return replace(
         plan,
         trials=overrides.trials or plan.trials,
@@ -100,6 +102,7 @@ def run_chapter(
 ) -> None:
     """Run one experiment or a whole chapter, with progress bars; `say` gets the tables and claims."""
     plots.require()
+    store.require_folder(out)
     names = [name] if name is not None else experiments(chapter)
     plans = {stem: make_plan(find(chapter, stem), overrides) for stem in names}
     loaded: dict[str, Dataset] = {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from effdl_fast.data import Dataset
+from effdl_fast.data import Dataset, UserError
 from effdl_fast.reproduce.report import Plot, Table
 
 PACKAGE = "effdl_fast.reproduce"
@@ -24,16 +24,38 @@ Setting = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Number:
+    """What an option of a plan may be: a number of `kind` in [low, high], or None where it is optional."""
+
+    kind: type[int] | type[float]
+    low: float
+    high: float
+    optional: bool = False
+
+    def check(self, key: str, value: Any) -> None:
+        """UserError unless `value` is allowed for the option called `key`."""
+        if value is None and self.optional:
+            return
+        allowed = (int, float) if self.kind is float else (int,)
+        if isinstance(value, bool) or not isinstance(value, allowed) or not self.low <= value <= self.high:
+            name = "a whole number" if self.kind is int else "a number"
+            null = ", or null" if self.optional else ""
+            raise UserError(f"--set: {key} must be {name} from {self.low:g} to {self.high:g}{null}; got {value!r}")
+
+
+@dataclass(frozen=True)
 class Plan:
     """How large a run is.
 
-    data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the experiment's own.
+    data: what `effdl_fast.data.load` takes, or None where no data is needed; options: the experiment's own; smoke: the
+    plan is, or was derived from, one of seconds that only shows that everything runs.
     """
 
     trials: int
     epochs: int
     data: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    smoke: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As stored in result.json: of a data file only the name, so that no private path is published."""
@@ -59,7 +81,7 @@ class Trial:
     def dataset(self) -> Dataset:
         """The data set of an experiment that has one."""
         if self.data is None:
-            raise ValueError("this experiment was started without data")
+            raise RuntimeError("this experiment was started without data")
         return self.data
 
 
@@ -106,7 +128,8 @@ class Experiment:
 
     title, thesis (where it stands), about (what is done and which choices are ours); settings by name; full: the
     thesis's size; quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a
-    Result; heavy: at full size it is work for a GPU, so a whole chapter leaves it out on a CPU.
+    Result; options: what the values of the plans' options may be; threads: CPU threads for a trial (None: as many as
+    torch has); heavy: at full size it is work for a GPU, so a whole chapter leaves it out on a CPU.
     """
 
     title: str
@@ -119,12 +142,13 @@ class Experiment:
     table: Callable[[Result], Table]
     plots: Callable[[Result], list[Plot]] = lambda result: []
     claims: Callable[[Result], list[Claim]] = lambda result: []
+    options: Mapping[str, Number] = field(default_factory=dict)
+    threads: int | None = None
     heavy: bool = False
 
     def is_smoke(self, result: Result) -> bool:
-        """Whether `result` has the size of the quick plan, and the full plan is larger: it proves nothing."""
-        quick = self.quick.as_dict()
-        return quick != self.full.as_dict() and all(result.plan[key] == quick[key] for key in ("epochs", "options"))
+        """Whether `result` comes from the quick plan, with or without changes: it proves nothing."""
+        return bool(result.plan.get("smoke", False))
 
     def reductions(self, result: Result) -> list[str]:
         """How the run behind `result` was smaller than, or different from, the full plan; empty for a full run."""
@@ -150,17 +174,17 @@ def chapters() -> dict[str, str]:
 
 
 def experiments(chapter: str) -> list[str]:
-    """Names of the experiments of `chapter` ("ch4"), sorted. ValueError for an unknown chapter."""
+    """Names of the experiments of `chapter` ("ch4"), sorted. UserError for an unknown chapter."""
     if chapter not in chapters():
-        raise ValueError(f"chapter: {chapter!r} has no experiments; there are {', '.join(chapters())}")
+        raise UserError(f"chapter: {chapter!r} has no experiments; there are {', '.join(chapters())}")
     package = importlib.import_module(f"{PACKAGE}.{chapter}")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_"))
 
 
 def find(chapter: str, name: str) -> Experiment:
-    """The experiment `chN/<name>.py`. ValueError for an unknown one."""
+    """The experiment `chN/<name>.py`. UserError for an unknown one."""
     if name not in experiments(chapter):
-        raise ValueError(f"experiment: {chapter} has no {name!r}; there are {', '.join(experiments(chapter))}")
+        raise UserError(f"experiment: {chapter} has no {name!r}; there are {', '.join(experiments(chapter))}")
     experiment = getattr(importlib.import_module(f"{PACKAGE}.{chapter}.{name}"), "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
         raise TypeError(f"{PACKAGE}.{chapter}.{name} must define EXPERIMENT, an instance of Experiment")

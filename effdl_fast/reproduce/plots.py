@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from effdl_fast.data import MissingPackageError
 from effdl_fast.reproduce.report import Plot
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ DPI = 110
 
 
 def require() -> None:
-    """ImportError with the remedy where matplotlib is missing; called before hours are spent on a run."""
+    """MissingPackageError with the remedy where matplotlib is missing; called before hours are spent on a run."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise ImportError("plots need matplotlib; pip install 'effdl-fast[plot]'") from error
+        raise MissingPackageError("plots need matplotlib; pip install 'effdl-fast[plot]'") from error
 
 
 def colour(label: str, index: int = 0) -> str:
@@ -100,6 +101,15 @@ def dots(name: str, caption: str, rows: Mapping[str, Mapping[str, float]], *, x:
     _dress(axis, "", x, "")
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside upper left")
     return _render(figure, name, caption)
+
+
+def benchmark(name: str, rows: Sequence[Mapping[str, Any]]) -> Plot:
+    """The harness's rows: for each op and case the times of all contestants relative to ours."""
+    groups: dict[str, dict[str, float]] = {}
+    for row in rows:
+        groups.setdefault(f"{row['op']}\n{row['case']}", {})[row["what"]] = row["ratio"]
+    caption = "Median time relative to ours, logarithmic; to the right of the line ours is faster."
+    return dots(name, caption, groups, x="time / ours", line=1.0)
 
 
 def _grid(panels: int, columns: int, width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Any, list[Axes]]:

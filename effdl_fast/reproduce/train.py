@@ -25,7 +25,7 @@ EVAL_BATCH = 2000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. After each epoch in `milestones` lr is multiplied by 0.1; `max_steps` cuts every epoch short."""
+    """How to train. After each epoch in `milestones` lr is multiplied by 0.1."""
 
     epochs: int
     lr: float
@@ -35,7 +35,6 @@ class Recipe:
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()
     augment: bool = False
-    max_steps: int | None = None
 
 
 @dataclass
@@ -143,7 +142,7 @@ def _epoch(
     model.train()
     device = data.x_train.device
     size = min(recipe.batch_size, len(data.x_train))
-    steps = min(len(data.x_train) // size, recipe.max_steps or len(data.x_train))
+    steps = len(data.x_train) // size
     order = torch.randperm(len(data.x_train), generator=generator).to(device)
     total = torch.zeros((), device=device, dtype=torch.float64)
     for step in range(steps):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from effdl_fast.reproduce import plots
-from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
+from effdl_fast.reproduce.experiment import Claim, Experiment, Number, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 
 Curve = Callable[[float, float, float], float]  # (x, target t, softmax normaliser s) -> second derivative
@@ -164,4 +164,5 @@ EXPERIMENT = Experiment(
     table=table,
     plots=figures,
     claims=claims,
+    options={"points": Number(int, 2, 100_000), "limit": Number(float, 0.1, 100)},
 )

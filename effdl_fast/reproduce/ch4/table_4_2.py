@@ -7,6 +7,7 @@ EXPERIMENT = preset(
     thesis="Table 4.2, Fig. 4.4, sec. 4.11",
     data="torchvision:CIFAR10",
     trials=8,
+    note="For VGG these are our choice: the thesis tells neither epochs, momentum, batch size nor augmentation.",
     rows={
         "VGG-13 softmax": (5.68, row("vgg-13", "softmax", 0.05, 0.0005)),
         "VGG-13 exp-GA": (5.61, row("vgg-13", "exp", 0.01, 0.03, (0.0, 2.0), alpha=0.5)),

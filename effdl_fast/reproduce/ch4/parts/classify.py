@@ -11,12 +11,16 @@ from torch import Tensor, nn
 
 from effdl_fast.reproduce import plots
 from effdl_fast.reproduce.ch4.parts.outputs import make_loss
-from effdl_fast.reproduce.experiment import Result, Setting, Trial
+from effdl_fast.reproduce.experiment import Number, Result, Setting, Trial
 from effdl_fast.reproduce.report import Plot, Table
 from effdl_fast.reproduce.train import History, Observer, Recipe, build, train
 
 LOSS_KEYS = ("alpha", "beta", "target_value", "negative_value")
 RECIPE_KEYS = frozenset(field.name for field in fields(Recipe))
+OPTIONS = {
+    "train_samples": Number(int, 1, 10**9, optional=True),
+    "test_samples": Number(int, 1, 10**9, optional=True),
+}
 SCALING = "Gradients: sum over classes, mean over the mini-batch; the learning rates belong to that scaling."
 
 
@@ -30,19 +34,18 @@ def classify(
 ) -> History:
     """Train make(sample shape, number of classes) as trial.setting says.
 
-    Plan options read here: train_samples, test_samples (a random part), max_steps (mini-batches an epoch), batch_size
-    (instead of the setting's); None or absent means no change.
+    Plan options read here: train_samples, test_samples (a random part), batch_size (instead of the setting's); None or
+    absent means no change.
     """
     options = trial.plan.options
     data = trial.dataset
-    if options.get("train_samples") or options.get("test_samples"):
-        data = data.subset(
-            options.get("train_samples") or len(data.x_train), options.get("test_samples") or len(data.x_test)
-        )
+    parts = {"train": options.get("train_samples"), "test": options.get("test_samples")}
+    if any(parts.values()):
+        data = data.subset(parts["train"] or len(data.x_train), parts["test"] or len(data.x_test))
     recipe_settings: dict[str, Any] = {key: value for key, value in trial.setting.items() if key in RECIPE_KEYS}
     if options.get("batch_size"):
         recipe_settings["batch_size"] = options["batch_size"]
-    recipe = Recipe(epochs=trial.plan.epochs, max_steps=options.get("max_steps"), **recipe_settings)
+    recipe = Recipe(epochs=trial.plan.epochs, **recipe_settings)
     model = build(lambda: make(data.sample_shape, len(data.classes)), trial.seed).to(trial.device)
     return train(model, loss_of(trial.setting), data, recipe, seed=trial.seed, observer=observer, tick=trial.tick)
 

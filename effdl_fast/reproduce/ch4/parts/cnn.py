@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from effdl_fast.data import UserError
+from effdl_fast.reproduce.experiment import Number
+
+WIDTH = Number(float, 0.01, 16)
 FIVE_LAYER_CHANNELS = (64, 64, 128, 128)  # the thesis gives no widths: ours
 FIVE_LAYER_POOLED = (2, 4)  # 2x2 max-pooling after these convolutions
 # All-CNN-C of Springenberg et al. (2014), table 1: (channels, kernel, stride); the last 1x1 convolution has one channel
@@ -15,9 +19,9 @@ ALL_CNN = ((96, 3, 1), (96, 3, 1), (96, 3, 2), (192, 3, 1), (192, 3, 1), (192, 3
 
 
 def image_shape(sample_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """(C, H, W), or ValueError where samples are no images of at least 8x8."""
+    """(C, H, W), or UserError where samples are no images of at least 8x8."""
     if len(sample_shape) != 3 or min(sample_shape[1:]) < 8:
-        raise ValueError(
+        raise UserError(
             f"data: a convolutional network needs images of at least 8x8, got samples of shape {sample_shape}"
         )
     channels, height, width = sample_shape

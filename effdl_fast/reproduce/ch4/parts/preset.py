@@ -1,7 +1,11 @@
 """The common form of Tables 4.2-4.4: large networks on CIFAR with the settings the thesis tabulates, for a GPU machine.
 
-300 epochs of SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, 128 images a step, random
-crops and flips (secs. 4.11, 4.12). Images smaller than 32x32 (smoke runs on the digits) are padded with zeros.
+From the thesis (secs. 4.11, 4.12): the tables' learning rates, weight decays, targets, alpha and beta; division of the
+learning rate by 10 after epochs 150 and 225; for PyramidNet "the same learning rate, weight decay, momentum, and
+schedule as Han et al.". From Han et al. (2017), for PyramidNet: 300 epochs, Nesterov momentum 0.9, mini-batches of 128,
+random crops and flips. Ours: the same for VGG (without Nesterov), of which the thesis says none of this.
+
+Images smaller than 32x32 (smoke runs on the digits) are padded with zeros.
 """
 
 from __future__ import annotations
@@ -13,18 +17,19 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
-from effdl_fast.data import Dataset
-from effdl_fast.reproduce.ch4.parts.classify import SCALING, classify, error_curves, error_table
+from effdl_fast.data import Dataset, UserError
+from effdl_fast.reproduce.ch4.parts.classify import OPTIONS, SCALING, classify, error_curves, error_table
 from effdl_fast.reproduce.ch4.parts.pyramidnet import pyramidnet
 from effdl_fast.reproduce.ch4.parts.vgg import vgg
-from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
+from effdl_fast.reproduce.experiment import Claim, Experiment, Number, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 
 IMAGE = 32
 SCHEDULE: dict[str, Any] = {"momentum": 0.9, "milestones": [150, 225], "batch_size": 128, "augment": True}
 ABOUT = (
-    "SGD with momentum 0.9, learning rate divided by 10 after epochs 150 and 225, weight decay on all parameters, "
-    "mini-batches of 128 (the thesis does not say), random crops with padding 4 and horizontal flips. " + SCALING
+    "SGD, learning rate divided by 10 after epochs 150 and 225, as the thesis says. Not in the thesis, but those of "
+    "Han et al. (2017), to whom it refers for PyramidNet: 300 epochs, momentum 0.9, mini-batches of 128, random crops "
+    "with padding 4 and horizontal flips. Weight decay on all parameters. " + SCALING
 )
 
 
@@ -49,10 +54,10 @@ def run(trial: Trial) -> dict[str, Any]:
 
 
 def pad_images(data: Dataset) -> Dataset:
-    """Zero-pad images to at least 32x32, centred. ValueError for data that are no images or larger ones."""
+    """Zero-pad images to at least 32x32, centred. UserError for data that are no images or larger ones."""
     shape = data.sample_shape
     if len(shape) != 3 or max(shape[1:]) > IMAGE:
-        raise ValueError(f"data: this network is for images of at most {IMAGE}x{IMAGE}, got samples of shape {shape}")
+        raise UserError(f"data: this network is for images of at most {IMAGE}x{IMAGE}, got samples of shape {shape}")
     top, left = (IMAGE - shape[1]) // 2, (IMAGE - shape[2]) // 2
     frame = (left, IMAGE - shape[2] - left, top, IMAGE - shape[1] - top)
     return replace(data, x_train=F.pad(data.x_train, frame), x_test=F.pad(data.x_test, frame))
@@ -76,7 +81,8 @@ def preset(
         about=" ".join(filter(None, [ABOUT, note])),
         settings={label: setting for label, (_, setting) in rows.items()},
         full=Plan(trials, 300, data, {"batch_size": None, "train_samples": None, "test_samples": None}),
-        quick=Plan(1, 1, "digits", {"batch_size": 2, "train_samples": 4, "test_samples": 4}),
+        quick=Plan(1, 1, "digits", {"batch_size": 2, "train_samples": 4, "test_samples": 4}, smoke=True),
+        options={**OPTIONS, "batch_size": Number(int, 1, 10**6, optional=True)},
         heavy=True,
         run=run,
         table=table,
