@@ -13,8 +13,9 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
-# pip fetches these by itself where the machine lacks them, but not for a build without isolation.
-BUILD_TOOLS = ["cmake>=3.25", "ninja>=1.11"]
+# cmake and ninja: pip fetches them by itself where the machine lacks them, but not for a build without isolation.
+# pip: the one that comes with Python 3.10 has no option -C.
+BUILD_TOOLS = ["cmake>=3.25", "ninja>=1.11", "pip>=23.1"]
 
 settings = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
 groups = {

@@ -74,8 +74,8 @@ fi
 # Installed into a folder of its own, and run in one that holds the tests and nothing else, so that the source tree cannot
 # be what is tested.
 stage build 400 "$PYTHON" -m pip install --no-build-isolation --no-deps --no-index --disable-pip-version-check \
-  --target "$SITE" "$TREE" -Ccmake.define.EFFDL_WITH_CUDA="$WITH_CUDA" \
-  ${ARCH:+-Ccmake.define.EFFDL_CUDA_ARCHITECTURES="$ARCH"} -Cbuild-dir="$SITE.build"
+  --target "$SITE" "$TREE" --config-settings=cmake.define.EFFDL_WITH_CUDA="$WITH_CUDA" \
+  ${ARCH:+--config-settings=cmake.define.EFFDL_CUDA_ARCHITECTURES="$ARCH"} --config-settings=build-dir="$SITE.build"
 rm -rf "$SITE.build"
 [[ $FAILED -eq 0 ]] || finish
 ln -s "$TREE/tests" "$SUITE/tests"
