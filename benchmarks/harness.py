@@ -4,42 +4,41 @@ A benchmark of an op is a module `benchmarks/ops/bench_<op>.py` with a function 
 `Race` objects one at a time, so that only one race's tensors exist at once. For each race the harness
 
 1. checks: `Race.check` raises if our result is wrong, and nothing is timed then;
-2. warms every contestant up and finds how many calls make one sample (at least `MIN_SAMPLE_US`; exactly one where a
-   contestant needs an untimed setup);
+2. warms every contestant up with an untimed call, which may compile, and finds how many calls make one sample (at least
+   `MIN_SAMPLE_US`; exactly one where a contestant needs an untimed setup);
 3. takes samples in rounds: every contestant once per round, starting with another one each time, so that a slow moment
    of the machine hits all of them; for races that move at least `FLUSH_FROM_BYTES` caches are flushed before each
    sample;
 4. reports per contestant the median, the 10th and 90th percentile, GB/s, and the ratio to ours: the median over the
-   rounds of its time divided by our time in the same round. Above 1, ours is faster.
+   rounds of its time divided by our time in the same round. Above 1, ours is faster. Contestants that say how are also
+   measured for their peak memory.
 
 Times are wall clock on the CPU and CUDA events on the GPU. Threads, dtype and inputs are the same for all contestants.
 """
 
-import datetime
 import gc
 import importlib
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import effdl_fast
 from effdl_fast import _C
+from effdl_fast.data import UserError
+from effdl_fast.reproduce import plots, store
+from effdl_fast.reproduce.environment import environment
 
 Row = dict[str, Any]
 
 OURS = "ours"
 FLUSH_FROM_BYTES = 4 << 20  # smaller inputs stay in the cache between a layer and its loss; larger ones do not
-FLUSH_BYTES = 128 << 20  # more than the last-level cache of the machines at hand
-MIN_SAMPLE_US = {False: 1000.0, True: 300.0}  # by quick; perf_counter itself costs less than 0.1 us
+FLUSH_BYTES = 128 << 20  # more than most last-level caches
+MIN_SAMPLE_US = {False: 1000.0, True: 300.0}  # by quick; long beside the resolution of the clock
 ROUNDS = {False: 60, True: 15}
 MAX_RACE_S = {False: 25.0, True: 3.0}  # then the rounds so far must do, but never fewer than MIN_ROUNDS
 MIN_ROUNDS = {False: 7, True: 3}
@@ -51,14 +50,19 @@ class Contestant:
     what: str
     run: Callable[[], Any]
     setup: Callable[[], Any] | None = None  # before every call, not timed
+    peak_bytes: Callable[[], int] | None = None  # measures the memory that one call adds at its peak
 
 
 @dataclass
 class Target:
-    """ours must be at least `ratio` times as fast as `against`. Below 1: at most 1/ratio times as slow."""
+    """ours must be at least `ratio` times as fast as `against`. Below 1: at most 1/ratio times as slow.
+
+    With of="memory", the peak memory of `against` must be at least `ratio` times ours.
+    """
 
     against: str
     ratio: float
+    of: str = "time"
 
 
 @dataclass
@@ -86,15 +90,21 @@ def default_device() -> str:
     return "cuda" if _C.build_info()["cuda"] and torch.cuda.is_available() else "cpu"
 
 
-def run(op: str | None = None, quick: bool = False, threads: int | None = None, device: str | None = None) -> list[Row]:
-    """Benchmarks one op or all; returns a row per contestant.
+def run(
+    op: str | None = None,
+    quick: bool = False,
+    threads: int | None = None,
+    device: str | None = None,
+    after_race: Callable[[list[Row]], object] = lambda rows: None,
+) -> list[Row]:
+    """Benchmarks one op or all; returns a row per contestant. after_race gets the rows of each race as it is done.
 
     A row has op, case, what, role (ours, peer or floor), median_us, p10_us, p90_us, ratio (this row's time over ours),
-    bytes, gb_per_s, floor (the floor's median_us, or None), targets (list of {ratio, reached}), rounds, calls (per
-    sample), device, threads, skipped.
+    bytes, gb_per_s, floor (the floor's median_us, or None), peak_bytes and peak_ratio (this row's over ours; None where
+    it was not measured), targets (list of {of, ratio, reached}), rounds, calls (per sample), device, threads, skipped.
     """
     if op is not None and op not in names():
-        raise ValueError(f"bench: no benchmark of {op!r}; there are {', '.join(names())}")
+        raise UserError(f"bench: no benchmark of {op!r}; there are {', '.join(names())}")
     where = torch.device(device or default_device())
     before = torch.get_num_threads()
     rows: list[Row] = []
@@ -103,7 +113,9 @@ def run(op: str | None = None, quick: bool = False, threads: int | None = None, 
         for name in [op] if op else names():
             module = importlib.import_module(f".ops.bench_{name}", package=__package__)
             for race in module.races(where, quick):
-                rows += measure(race, quick)
+                done = measure(race, quick)
+                after_race(done)
+                rows += done
     finally:
         torch.set_num_threads(before)
     return rows
@@ -133,7 +145,8 @@ def measure(race: Race, quick: bool) -> list[Row]:
     finally:
         if collecting:
             gc.enable()
-    return [_row(race, i, samples, calls[i]) for i in range(len(samples))]
+    peaks = [c.peak_bytes() if c.peak_bytes else None for c in race.contestants]
+    return [_row(race, i, samples, calls[i], peaks) for i in range(len(samples))]
 
 
 def _wall_us(function: Callable[[], Any], calls: int) -> float:
@@ -156,10 +169,15 @@ def _cuda_us(function: Callable[[], Any], calls: int) -> float:
 
 def _calls(contestant: Contestant, clock: Callable[[Callable[[], Any], int], float], sample_us: float) -> int:
     """Warms up, and finds how many calls take sample_us; one where each needs its setup."""
-    if contestant.setup:
-        contestant.setup()
-    taken, calls = clock(contestant.run, 1), 1
-    if contestant.setup or taken > 100 * sample_us:  # a call this long is as warm as it gets
+
+    def once() -> float:
+        if contestant.setup:
+            contestant.setup()
+        return clock(contestant.run, 1)
+
+    once()  # compiles and allocates: its time tells nothing
+    taken, calls = once(), 1
+    if contestant.setup or taken > 100 * sample_us:
         return 1
     while (taken := clock(contestant.run, calls)) < sample_us / 2 and calls < 1 << 16:
         calls *= 2
@@ -173,7 +191,7 @@ def _flusher(race: Race) -> Callable[[], Any]:
     return junk.random_ if race.device.type == "cuda" else lambda: junk.add_(1)
 
 
-def _row(race: Race, i: int, samples: list[list[float]], calls: int) -> Row:
+def _row(race: Race, i: int, samples: list[list[float]], calls: int, peaks: list[int | None]) -> Row:
     own, ours = samples[i], samples[0]
     what = race.contestants[i].what
     median = statistics.median(own)
@@ -183,11 +201,19 @@ def _row(race: Race, i: int, samples: list[list[float]], calls: int) -> Row:
         (statistics.median(s) for c, s in zip(race.contestants, samples, strict=True) if c.what == race.floor), None
     )
     role = OURS if i == 0 else "floor" if what == race.floor else "peer"
-    targets = [{"ratio": t.ratio, "reached": ratio >= t.ratio} for t in race.targets if t.against == what]
+    peak, our_peak = peaks[i], peaks[0]
+    peak_ratio = peak / our_peak if peak is not None and our_peak else None
+    found = {"time": ratio, "memory": peak_ratio}
+    targets = [
+        {"of": t.of, "ratio": t.ratio, "reached": value >= t.ratio}
+        for t in race.targets
+        if t.against == what and (value := found[t.of]) is not None
+    ]
     return {
         "op": race.op, "case": race.case, "what": what, "role": role, "median_us": median, "p10_us": tenths[0],
         "p90_us": tenths[-1],
-        "ratio": ratio, "bytes": race.bytes, "gb_per_s": race.bytes / median / 1e3, "floor": floor, "targets": targets,
+        "ratio": ratio, "bytes": race.bytes, "gb_per_s": race.bytes / median / 1e3, "floor": floor,
+        "peak_bytes": peak, "peak_ratio": peak_ratio, "targets": targets,
         "rounds": len(own), "calls": calls, "device": str(race.device), "threads": torch.get_num_threads(),
         "skipped": list(race.skipped) if i == 0 else [],
     }  # fmt: skip
@@ -196,48 +222,12 @@ def _row(race: Race, i: int, samples: list[list[float]], calls: int) -> Row:
 # ---- report ----
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what a result was measured."""
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "effdl_fast": effdl_fast.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "simd": _C.simd_level(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _commit() -> str | None:
-    """Of the source tree, or of the variable EFFDL_COMMIT where there is only a copy of it."""
-    if given := os.environ.get("EFFDL_COMMIT"):
-        return given
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def append_history(rows: list[Row], folder: Path) -> Path:
-    """One JSON object per row, with the machine, at the end of folder/history.jsonl."""
+    """One JSON object per row, with the environment, at the end of folder/history.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, common = folder / "history.jsonl", machine()
+    path = folder / "history.jsonl"
     with path.open("a") as file:
-        file.writelines(json.dumps({**common, **row}) + "\n" for row in rows)
+        file.writelines(json.dumps({**environment(row["device"]), **row}) + "\n" for row in rows)
     return path
 
 
@@ -250,50 +240,54 @@ def table(rows: list[Row]) -> str:
         if key != last:
             lines += ["", f"{row['op']}  {row['case']}  ({row['device']}, {row['threads']} threads)"]
             lines += [f"  not measured: {reason}" for reason in row["skipped"]]
-            lines.append(f"  {'':<44}{'median us':>11}{'p10':>11}{'p90':>11}{'GB/s':>8}{'ratio':>8}  target")
+            lines.append(f"  {'':<44}{'median us':>11}{'p10':>11}{'p90':>11}{'GB/s':>8}{'ratio':>10}  target")
         last = key
-        verdict = ", ".join(f"{t['ratio']:.2f}x {'met' if t['reached'] else 'MISSED'}" for t in row["targets"])
         lines.append(
             f"  {row['what']:<44}{row['median_us']:>11.1f}{row['p10_us']:>11.1f}{row['p90_us']:>11.1f}"
-            f"{row['gb_per_s']:>8.1f}{row['ratio']:>7.2f}x  {verdict}".rstrip()
+            f"{row['gb_per_s']:>8.1f}{row['ratio']:>9.2f}x  {_verdict(row, 'time')}".rstrip()
         )
+        if row["peak_bytes"] is not None:
+            ratio = f"{row['peak_ratio']:.2f}x" if row["peak_ratio"] is not None else ""
+            lines.append(
+                f"  {'':<44}{row['peak_bytes'] / 1e6:>11.1f} MB peak memory added{ratio:>26}  "
+                f"{_verdict(row, 'memory')}".rstrip()
+            )
     return "\n".join(lines)
 
 
-def _plot(rows: list[Row], folder: Path) -> Iterator[Path]:
-    """One PNG per op: ratios to ours, a group of bars per case."""
-    from matplotlib.figure import Figure
-
-    for op in dict.fromkeys(row["op"] for row in rows):
-        mine = [row for row in rows if row["op"] == op]
-        labels = [f"{row['case']}: {row['what']}" for row in mine]
-        figure = Figure(figsize=(9, 1 + 0.28 * len(mine)), layout="constrained")
-        axes = figure.add_subplot()
-        colors = ["tab:blue" if row["ratio"] == 1 else "tab:gray" for row in mine]
-        axes.barh(labels, [row["ratio"] for row in mine], color=colors)
-        axes.axvline(1, color="black", linewidth=0.8)
-        axes.invert_yaxis()
-        axes.set_xlabel("time relative to ours (log scale; right of 1: ours is faster)")
-        axes.set_xscale("log")
-        path = folder / f"bench_{op}.png"
-        figure.savefig(path, dpi=120)
-        yield path
+def _verdict(row: Row, of: str) -> str:
+    found = [t for t in row["targets"] if t["of"] == of]
+    return ", ".join(f"{t['ratio']:.2f}x {'met' if t['reached'] else 'MISSED'}" for t in found)
 
 
-def main(op: str | None, quick: bool, out: Path | None, plot: bool, device: str | None = None) -> int:
-    """Runs, prints the table, appends to out/history.jsonl (default folder: results) and draws plots there."""
+def main(
+    op: str | None, quick: bool, out: Path | None, plot: bool, device: str | None = None, strict: bool = False
+) -> int:
+    """Runs; prints each race's table and appends it to out/history.jsonl (default folder: results) as it is done, so
+    that nothing measured is lost to a time limit or Ctrl-C; draws plots there.
+
+    Returns 0; with `strict`, 1 where a target was missed.
+    """
     folder = out or RESULTS
+    store.require_folder(folder)
     if plot:
-        importlib.import_module("matplotlib")  # before minutes of measuring, not after
-    rows = run(op, quick, device=device)
-    about = machine()
-    print(f"{about['gpu'] if rows and rows[0]['device'] != 'cpu' else about['cpu']}, torch {about['torch']}, "
-          f"SIMD {about['simd']}, {about['cores']} cores, load {about['load']}, commit {about['commit']}")  # fmt: skip
-    print(table(rows))
-    print(
-        f"\nratio: time relative to ours; target: what it must be at least. Appended to {append_history(rows, folder)}"
-    )
+        plots.require()
+    about = environment(device or default_device())
+    print(f"{about['gpu'] or about['cpu']}, torch {about['torch']}, SIMD {about['simd']}, {about['cores']} cores, load "
+          f"{about['load']}, commit {about['commit']}; ratio: time relative to ours; target: what it must be at least",
+          flush=True)  # fmt: skip
+
+    def keep(done: list[Row]) -> None:
+        append_history(done, folder)
+        print(table(done), flush=True)
+
+    rows = run(op, quick, device=device, after_race=keep)
+    missed = sum(not target["reached"] for row in rows for target in row["targets"])
+    print(f"\ntargets missed: {missed}. Appended to {folder / 'history.jsonl'}")
     if plot:
-        for path in _plot(rows, folder):
+        for name in dict.fromkeys(row["op"] for row in rows):
+            image = plots.benchmark(f"bench_{name}", [row for row in rows if row["op"] == name])
+            path = folder / f"{image.name}.png"
+            store.write_bytes(path, image.png)
             print(f"plot: {path}")
-    return 0
+    return int(strict and missed > 0)

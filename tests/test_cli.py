@@ -65,6 +65,8 @@ def test_simd_level_follows_the_environment():
         (["reproduce", "ch4", "nonsense"], "experiment: ch4 has no 'nonsense'; there are curvature"),
         (["reproduce", "ch4", "curvature", "--set", "width"], "--set: expected KEY=VALUE, got 'width'"),
         (["reproduce", "ch4", "curvature", "--set", "depth=3"], "has no option depth; its options: points, limit"),
+        (["reproduce", "ch4", "curvature", "--set", "points=1"], "points must be a whole number from 2"),
+        (["bench", "nonsense"], "bench: no benchmark of 'nonsense'"),
         (["reproduce", "ch4", "curvature", "--device", "tpu"], "--device: 'tpu' is no torch device"),
         (["reproduce", "ch4", "curvature", "--device", "cuda:99"], "--device: there is no cuda:99"),
     ],
@@ -84,13 +86,25 @@ def test_exit_codes_in_a_shell():
     assert "Traceback" in shell("reproduce", "ch99", env={**os.environ, "EFFDL_DEBUG": "1"}).stderr
 
 
-def test_defects_are_not_hidden(monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, TypeError, OSError, ImportError, KeyError])
+def test_defects_are_not_hidden(monkeypatch, kind):
     def broken():
-        raise RuntimeError("a defect")
+        raise kind("a defect")
 
     monkeypatch.setattr(cli, "collect_info", broken)
-    with pytest.raises(RuntimeError, match="a defect"):
+    with pytest.raises(kind, match="a defect"):
         cli.main(["info"])
+
+
+@pytest.mark.parametrize("command", [["demo", "--no-bench"], ["bench"], ["reproduce", "ch4", "table_4_1"]])
+def test_a_file_where_results_should_go_is_said_before_the_work(command, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    from effdl_fast import data
+
+    monkeypatch.setattr(data, "load", lambda *a, **k: pytest.fail("data were loaded"))
+    (tmp_path / "file").write_text("kept")
+    assert cli.main([*command, "--out", str(tmp_path / "file")]) == cli.USER_ERROR
+    assert "is a file" in capsys.readouterr().err and (tmp_path / "file").read_text() == "kept"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
@@ -109,21 +123,27 @@ def test_interrupt_exits_with_130_and_keeps_finished_trials(tmp_path):
     deadline = time.monotonic() + 90
     while not (trials.is_dir() and len(list(trials.glob("*.json"))) >= 2) and time.monotonic() < deadline:
         time.sleep(0.1)
+    finished = len(list(trials.glob("*.json"))) if trials.is_dir() else 0
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "interrupted" in errors
-    assert all(json.loads(path.read_text())["result"] for path in trials.glob("*.json"))
+    stored = list(trials.glob("*.json"))
+    assert 2 <= finished <= len(stored), f"{finished} trials before the interrupt, {len(stored)} after it"
+    assert all(json.loads(path.read_text())["result"] for path in stored)
     assert not list(trials.glob(".*")), "no temporary file is left"
 
 
 def test_bench_delegates_to_the_harness(monkeypatch, tmp_path):
     calls = []
-    harness = types.SimpleNamespace(main=lambda *arguments: calls.append(arguments) or 3)
+    harness = types.SimpleNamespace(main=lambda *arguments, **more: calls.append((*arguments, more)) or 3)
     monkeypatch.setattr(cli, "find_harness", lambda: harness)
     assert cli.main(["bench", "exp_ga_loss", "--quick", "--out", str(tmp_path), "--plot"]) == 3
-    assert cli.main(["bench"]) == 3
-    assert calls == [("exp_ga_loss", True, tmp_path, True), (None, False, None, False)]
+    assert cli.main(["bench", "--strict"]) == 3
+    assert calls == [
+        ("exp_ga_loss", True, tmp_path, True, {"strict": False}),
+        (None, False, None, False, {"strict": True}),
+    ]
 
 
 def test_reproduce_list_names_every_experiment():

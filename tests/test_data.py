@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def test_npz_of_other_sources_do_not_unpickle(tmp_path):
         (lambda c: c.update(x_train=np.zeros((20, 9, 9, 9)), x_test=np.zeros((10, 9, 9, 9))), "no channel axis"),
         (lambda c: c.update(x_train=np.full((20, 28, 28), np.nan)), "x_train holds NaN"),
         (lambda c: c.update(x_train=np.full((20, 28, 28), "a")), "x_train must hold numbers"),
+        (lambda c: c.update(x_train=np.zeros((20, 0)), x_test=np.zeros((10, 0))), "x_train has samples without values"),
+        (lambda c: c.update(x_train=np.zeros((20, 28, 0))), "x_train has samples without values"),
+        (lambda c: c.update(x_train=np.full((20, 28, 28), 1e300)), "x_train holds NaN or infinite"),
+        (
+            lambda c: c.update(y_train=c["y_train"] + 1),
+            "y_train holds labels 1 to 5 and no 0; number the classes from 0",
+        ),
+        (lambda c: c.update(y_train=c["y_train"] * 10_000), "labels up to 40000 but only 5 different ones"),
+        (
+            lambda c: c.update(y_train=np.full(20, 2**64 - 1, np.uint64)),
+            "label 18446744073709551615, which is no int64",
+        ),
         (lambda c: c.update(x_test=c["x_test"][:0], y_test=c["y_test"][:0]), "x_test is empty|y_test is empty"),
     ],
 )
@@ -99,6 +112,37 @@ def test_bad_npz(tmp_path, change, message):
     change(content)
     with pytest.raises(ValueError, match=message):
         data.load(save(tmp_path, content))
+
+
+def test_plausible_labels_are_taken(tmp_path):
+    content = arrays()
+    booleans = {**content, "y_train": content["y_train"] > 2, "y_test": content["y_test"] > 2}
+    loaded = data.load(save(tmp_path, booleans))
+    assert loaded.classes == ("0", "1") and loaded.y_train.dtype == torch.int64 and loaded.y_train.max() == 1
+    sparse = {**content, "y_train": content["y_train"] * 20}  # 81 classes, 5 of which occur
+    assert len(data.load(save(tmp_path, sparse)).classes) == 81
+    from_one = {**content, "y_train": content["y_train"] + 1, "y_test": content["y_test"] + 1}
+    assert len(data.load(save(tmp_path, {**from_one, "classes": np.array(list("-abcde"))})).classes) == 6
+
+
+def test_only_arrays_are_taken(tmp_path):
+    content = arrays()
+    with pytest.raises(data.UserError, match="t: x_train must be a NumPy array, got list"):
+        data.make_dataset("t", *({**content, "x_train": content["x_train"].tolist()}[key] for key in data.NPZ_KEYS))
+    with pytest.raises(data.UserError, match="t: y_train must be a NumPy array, got NoneType"):
+        data.make_dataset("t", *({**content, "y_train": None}[key] for key in data.NPZ_KEYS))
+    path = Path(save(tmp_path, {key: value for key, value in content.items() if key != "y_test"}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("y_test", "no array")
+    with pytest.raises(data.UserError, match=r"its member y_test is no \.npy array"):
+        data.load(str(path))
+
+
+def test_describe_depends_on_pixels(tmp_path):
+    content = arrays()
+    one = data.load(save(tmp_path, content)).describe()
+    content["x_test"][3, 2, 1] += 1
+    assert data.load(save(tmp_path, content)).describe() != one
 
 
 def test_damaged_and_missing_files(tmp_path):

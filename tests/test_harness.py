@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,11 @@ def test_ratios_and_targets(harness):
     ours, peer = harness.measure(race(harness, targets=targets, floor="peer"), quick=True)
     assert ours["ratio"] == 1 and 2 < peer["ratio"] < 5
     assert 2000 <= ours["p10_us"] <= ours["median_us"] <= ours["p90_us"]
-    assert peer["targets"] == [{"ratio": 2.0, "reached": True}, {"ratio": 100.0, "reached": False}]
+    assert peer["targets"] == [
+        {"of": "time", "ratio": 2.0, "reached": True},
+        {"of": "time", "ratio": 100.0, "reached": False},
+    ]
+    assert (ours["role"], peer["role"]) == ("ours", "floor")
     assert ours["targets"] == [] and ours["floor"] == peer["median_us"]
     assert ours["gb_per_s"] == pytest.approx(1000 / ours["median_us"] / 1e3)
 
@@ -48,6 +53,33 @@ def test_many_calls_make_a_sample_of_a_short_function(harness):
     contestants = [harness.Contestant("ours", lambda: None)]
     (row,) = harness.measure(race(harness, contestants=contestants), quick=True)
     assert row["calls"] > 100 and row["median_us"] < 10
+
+
+def test_a_slow_first_call_does_not_decide(harness):
+    """torch.compile compiles in the first call."""
+    called = []
+
+    def slow_once():
+        if not called:
+            time.sleep(0.2)  # far more than the 100 samples after which one call would have to do
+        called.append(1)
+
+    contestants = [harness.Contestant("ours", slow_once)]
+    (row,) = harness.measure(race(harness, contestants=contestants), quick=True)
+    assert row["calls"] > 100 and row["p90_us"] < 100
+
+
+def test_peak_memory_and_its_target(harness):
+    peaks = iter((100, 1500))
+    contestants = [harness.Contestant(what, sleeper(1), peak_bytes=lambda: next(peaks)) for what in ("ours", "peer")]
+    contestants.append(harness.Contestant("other", sleeper(1)))
+    targets = [harness.Target("peer", 10.0, of="memory"), harness.Target("peer", 20.0, of="memory")]
+    rows = harness.measure(race(harness, contestants=contestants, targets=targets), quick=True)
+    assert [row["peak_bytes"] for row in rows] == [100, 1500, None]
+    assert [row["peak_ratio"] for row in rows] == [1.0, 15.0, None]
+    assert [target["reached"] for target in rows[1]["targets"]] == [True, False]
+    text = harness.table(rows)
+    assert "MB peak memory" in text and "10.00x met, 20.00x MISSED" in text
 
 
 def test_setup_runs_before_every_call_and_is_not_timed(harness):
@@ -83,6 +115,7 @@ def test_every_race_of_an_op_checks_itself(harness):
             first = next(races)
             first.check()
             assert first.op == op and first.contestants[0].what == "ours" and first.targets
+            assert first.floor in {c.what for c in first.contestants}
             assert {t.against for t in first.targets} <= {c.what for c in first.contestants}
 
 
@@ -100,5 +133,53 @@ def test_history_and_table(harness, tmp_path):
 def test_plot(harness, tmp_path):
     pytest.importorskip("matplotlib")
     rows = harness.measure(race(harness), quick=True)
-    (path,) = harness._plot(rows, tmp_path)
-    assert path.stat().st_size > 1000
+    plots = importlib.import_module("effdl_fast.reproduce.plots")
+    assert plots.benchmark("bench_nap", rows).png.startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def two_races(harness, monkeypatch):
+    """harness.run finds one op, "nap", with two races; the second has a target that is out of reach."""
+    missed = [harness.Target("peer", 1000.0)]
+    races = [race(harness, case="first"), race(harness, case="second", targets=missed)]
+    monkeypatch.setattr(harness, "names", lambda: ["nap"])
+    original = importlib.import_module
+    module = types.SimpleNamespace(races=lambda device, quick: iter(races))
+    fake = lambda name, package=None: module if name == ".ops.bench_nap" else original(name, package)  # noqa: E731
+    monkeypatch.setattr(harness.importlib, "import_module", fake)
+    return races
+
+
+def test_strict_reports_a_missed_target(harness, two_races, tmp_path, capsys):
+    assert harness.main("nap", True, tmp_path, False) == 0
+    assert harness.main("nap", True, tmp_path, False, strict=True) == 1
+    assert "targets missed: 1" in capsys.readouterr().out
+    two_races.pop()
+    assert harness.main("nap", True, tmp_path, False, strict=True) == 0
+
+
+def test_what_was_measured_survives_an_interrupt(harness, two_races, tmp_path, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    two_races[1].check = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        harness.main("nap", True, tmp_path, False)
+    assert "nap  first" in capsys.readouterr().out, "shown as soon as it is done"
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [(line["case"], line["what"]) for line in lines] == [("first", "ours"), ("first", "peer")]
+
+
+def test_threads_are_those_of_the_measurement(harness, two_races, tmp_path):
+    before = torch.get_num_threads()
+    recorded = []
+    environment = importlib.import_module("effdl_fast.reproduce.environment").environment
+    harness.run("nap", quick=True, threads=before + 1, after_race=lambda rows: recorded.append(environment("cpu")))
+    assert {r["threads"] for r in recorded} == {before + 1} and torch.get_num_threads() == before
+
+
+def test_a_folder_is_checked_before_the_work(harness, two_races, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(harness, "measure", lambda race, quick: pytest.fail("measured"))
+    with pytest.raises(ValueError, match="is a file"):
+        harness.main("nap", True, tmp_path / "file", False)

@@ -1,7 +1,4 @@
-"""The frame of `effdl reproduce` and chapter 4's experiments.
-
-Claims of the thesis print "thesis X, measured Y" (pytest -s).
-"""
+"""The frame of `effdl reproduce`: registry, plans, running, storing, training, the page."""
 
 from __future__ import annotations
 
@@ -17,33 +14,14 @@ from torch.nn import functional as F
 pytest.importorskip("tqdm")
 
 import effdl_fast
-from effdl_fast.data import Dataset, UserError
+from effdl_fast.data import UserError
 from effdl_fast.reproduce import command, environment, experiment, plots, report, runner, store, train
 from effdl_fast.reproduce.ch4 import curvature, table_4_1
 from effdl_fast.reproduce.ch4.parts import classify, mlp
 
+from ._reproduce import PLAN, blobs, trial
+
 CHAPTER4 = ["curvature", "five_layer_cnn", "table_4_1", "table_4_2", "table_4_3", "table_4_4", "ten_layer_cnn"]
-
-
-def blobs(shape=(1, 8, 8), train_samples=200, test_samples=100, classes=4):
-    """Well separated Gaussian classes: learned within a few epochs."""
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(classes, *shape, generator=generator)
-
-    def part(count):
-        y = torch.arange(count) % classes
-        return centres[y] + 0.3 * torch.randn(count, *shape, generator=generator), y
-
-    x_train, y_train = part(train_samples)
-    x_test, y_test = part(test_samples)
-    return Dataset("blobs", x_train, y_train, x_test, y_test, tuple("abcdefgh"[:classes]))
-
-
-def trial(setting, plan, seed=0, data=None):
-    return experiment.Trial(setting, plan, seed, data or blobs(), torch.device("cpu"), lambda text: None)
-
-
-PLAN = experiment.Plan(trials=2, epochs=3, data="blobs", options={"train_samples": None, "test_samples": None})
 
 
 # registry

@@ -11,10 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from effdl_fast.data import Dataset
+pytest.importorskip("tqdm")
+
 from effdl_fast.reproduce import command, experiment, runner, train
 from effdl_fast.reproduce.ch4 import curvature, table_4_1, ten_layer_cnn
 from effdl_fast.reproduce.ch4.parts import classify, cnn, mlp, outputs, preset, probe, pyramidnet, vgg
+
+from ._reproduce import PLAN, blobs, trial
 
 OUTPUTS = {
     "softmax": {},
@@ -24,27 +27,6 @@ OUTPUTS = {
     "exp": {"alpha": 0.5, "target_value": 3.0},
     "pow3": {"alpha": 0.01, "beta": 0.4, "target_value": 10.0, "negative_value": -2.0},
 }
-
-
-def blobs(shape=(1, 8, 8), train_samples=200, test_samples=100, classes=4):
-    """Well separated Gaussian classes: learned within a few epochs."""
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(classes, *shape, generator=generator)
-
-    def part(count):
-        y = torch.arange(count) % classes
-        return centres[y] + 0.3 * torch.randn(count, *shape, generator=generator), y
-
-    x_train, y_train = part(train_samples)
-    x_test, y_test = part(test_samples)
-    return Dataset("blobs", x_train, y_train, x_test, y_test, tuple("abcdefgh"[:classes]))
-
-
-def trial(setting, plan, seed=0, data=None):
-    return experiment.Trial(setting, plan, seed, data or blobs(), torch.device("cpu"), lambda text: None)
-
-
-PLAN = experiment.Plan(trials=2, epochs=3, data="blobs", options={"train_samples": None, "test_samples": None})
 
 
 @pytest.mark.parametrize("output", OUTPUTS)

@@ -41,12 +41,12 @@ def races(op: str, device: torch.device, quick: bool, more: dict[str, Loss] | No
         with_compiled = {CE: F.cross_entropy}
     call = calls["1024x32000"].call(device)
     yield _race(op, "1024x32000 float32 forward+backward", call, ours, with_compiled, _step, device, skipped,
-                [Target(CE, 2.3), Target(COMPILED, 1.5)], copy=True)  # fmt: skip
+                [Target(CE, 2.3), Target(COMPILED, 1.5)])  # fmt: skip
     yield _race(op, "1024x32000 float32 forward+backward inplace", call, ours, {CE: F.cross_entropy}, _step, device, [],
-                [Target(CE, 10.0), Target(COPY, 1 / 1.3)], copy=True, inplace=True)  # fmt: skip
+                [Target(CE, 10.0), Target(COPY, 1 / 1.3)], inplace=True)  # fmt: skip
     call = calls["8x21x224x224"].call(device)
     yield _race(op, "8x21x224x224 float32 forward+backward", call, ours, with_compiled, _step, device, skipped,
-                [Target(CE, 3.0)], copy=True)  # fmt: skip
+                [Target(CE, 3.0)])  # fmt: skip
 
 
 def _compiled(ref: Loss, quick: bool) -> tuple[Loss | None, str | None]:
@@ -87,14 +87,13 @@ class _Layer(torch.autograd.Function):
 
 
 def _race(op: str, name: str, call: Call, ours: Loss, peers: dict[str, Loss], shape: Callable[..., Callable[[], Any]],
-          device: torch.device, skipped: list[str], targets: list[Target], *, copy: bool = False, inplace: bool = False,
+          device: torch.device, skipped: list[str], targets: list[Target], *, inplace: bool = False,
           bytes_: int | None = None) -> Race:  # fmt: skip
     (x, target), _, _ = call.with_grad()
     contestants = [_inplace(ours, x.detach(), target) if inplace else Contestant(OURS, shape(ours, x, target))]
     contestants += [Contestant(what, shape(loss, x, target)) for what, loss in peers.items()]
-    if copy:
-        source, destination = x.detach(), torch.empty_like(x)
-        contestants.append(Contestant(COPY, lambda: destination.copy_(source)))
+    source, destination = x.detach(), torch.empty_like(x)
+    contestants.append(Contestant(COPY, lambda: destination.copy_(source)))
 
     def check() -> None:
         reference = getattr(ops, f"{op}_ref")
@@ -107,7 +106,7 @@ def _race(op: str, name: str, call: Call, ours: Loss, peers: dict[str, Loss], sh
         torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-7)
 
     return Race(op, name, contestants, minimal_bytes(call) if bytes_ is None else bytes_, check,
-                floor=COPY if copy else None, targets=targets, device=device, skipped=skipped)  # fmt: skip
+                floor=COPY, targets=targets, device=device, skipped=skipped)  # fmt: skip
 
 
 def _inplace(ours: Loss, x: Tensor, target: Tensor) -> Contestant:

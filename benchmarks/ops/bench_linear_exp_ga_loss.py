@@ -3,33 +3,26 @@
 `python -m benchmarks.ops.bench_linear_exp_ga_loss` prints the peak extra memory of the largest case (CPU, Linux).
 """
 
-import subprocess
-import sys
+import inspect
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from effdl_fast import ops
+from effdl_fast.testing import peak_memory
 from effdl_fast.testing.cases import Call, load
+from effdl_fast.testing.peak_memory import linear_cross_entropy
 
 from ..harness import OURS, Contestant, Race, Target
 
 OP = "linear_exp_ga_loss"
-CE, COMPILED, REF, FLOOR = (
-    "eager linear + CE",
-    "torch.compile of linear + CE",
-    "eager reference",
-    "three matrix products",
-)
+CE, REF = peak_memory.EAGER_CE, peak_memory.REFERENCE
+COMPILED, FLOOR = "torch.compile of linear + CE", "three matrix products"
+LARGEST = "4096x512_32000"  # the case whose peak memory is measured, in float32
 Loss = Callable[..., Tensor]
-
-
-def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None = None) -> Tensor:
-    return F.cross_entropy(F.linear(x, weight, bias), target)
 
 
 def races(device: torch.device, quick: bool) -> Iterator[Race]:
@@ -45,8 +38,9 @@ def races(device: torch.device, quick: bool) -> Iterator[Race]:
     for case in load(OP):
         if case.bench and (not quick or case.name == "128x512_1000"):
             for dtype in case.dtypes:
+                peaks = case.name == LARGEST and dtype is torch.float32
                 yield _race(f"{case.name} {str(dtype)[6:]} forward+backward", case.call(device, dtype), peers, device,
-                            skipped)  # fmt: skip
+                            skipped, peaks and device.type == "cpu" and peak_memory.AVAILABLE)  # fmt: skip
 
 
 def _step(loss: Loss, call: Call) -> Callable[[], Any]:
@@ -58,10 +52,15 @@ def _step(loss: Loss, call: Call) -> Callable[[], Any]:
     return run
 
 
+def _default_chunk_bytes() -> int:
+    default: int = inspect.signature(ops.linear_exp_ga_loss).parameters["chunk_bytes"].default
+    return default
+
+
 def _products(call: Call) -> Callable[[], Any]:
     """What no head can avoid: logits, and the gradients of input and weight, in tiles of the size ours uses."""
     x, weight = (call.args[i].detach() for i in (0, 1))
-    classes = max(1, ops.linear_exp_ga_loss.__kwdefaults__["chunk_bytes"] // x.element_size() // x.shape[0])
+    classes = max(1, _default_chunk_bytes() // x.element_size() // x.shape[0])
     d_input, d_weight = torch.zeros_like(x), torch.empty_like(weight)
 
     def run() -> None:
@@ -74,7 +73,8 @@ def _products(call: Call) -> Callable[[], Any]:
     return run
 
 
-def _race(name: str, call: Call, peers: dict[str, Loss], device: torch.device, skipped: list[str]) -> Race:
+def _race(name: str, call: Call, peers: dict[str, Loss], device: torch.device, skipped: list[str],
+          peaks: bool) -> Race:  # fmt: skip
     call = call.with_grad()
 
     def check() -> None:
@@ -88,43 +88,19 @@ def _race(name: str, call: Call, peers: dict[str, Loss], device: torch.device, s
 
     contestants = [Contestant(OURS, _step(ops.linear_exp_ga_loss, call))]
     contestants += [Contestant(what, _step(loss, call)) for what, loss in peers.items()]
+    targets = [Target(CE, 1.0)]
+    if peaks:
+        sizes = (*call.args[0].shape, call.args[1].shape[0])
+        for contestant in contestants:
+            if contestant.what in peak_memory.KINDS:
+                contestant.peak_bytes = partial(peak_memory.head_peak_bytes, contestant.what, *sizes)
+        targets.append(Target(CE, 10.0, of="memory"))
     contestants.append(Contestant(FLOOR, _products(call)))
     x, weight = call.args[0], call.args[1]
-    return Race(OP, name, contestants, 2 * (x.nbytes + weight.nbytes), check, floor=FLOOR, targets=[Target(CE, 1.0)],
+    return Race(OP, name, contestants, 2 * (x.nbytes + weight.nbytes), check, floor=FLOOR, targets=targets,
                 device=device, skipped=skipped)  # fmt: skip
 
 
-# ---- peak memory ----
-
-
-def peak_bytes(what: str, rows: int = 4096, features: int = 512, classes: int = 32000) -> int:
-    """Memory that one forward and backward of `what` adds at its peak, gradients included, in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", __spec__.name, what, str(rows), str(features), str(classes)],
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    return int(done.stdout)
-
-
-def _peak_here(what: str, rows: int, features: int, classes: int) -> int:
-    losses: dict[str, Loss] = {OURS: ops.linear_exp_ga_loss, CE: linear_cross_entropy, REF: ops.linear_exp_ga_loss_ref}
-    x = torch.randn(rows, features, requires_grad=True)
-    weight = torch.randn(classes, features).mul_(features**-0.5).requires_grad_()
-    target = torch.randint(classes, (rows,))
-    losses[what](x[:64], weight, target[:64]).backward()  # libraries allocate on their first call
-    x.grad = weight.grad = None
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = _high_water()
-    losses[what](x, weight, target).backward()
-    return _high_water() - before
-
-
-def _high_water() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) << 10
-
-
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(_peak_here(sys.argv[1], *map(int, sys.argv[2:])))
-    else:
-        for name in (OURS, CE, REF):
-            print(f"{name:<24}{peak_bytes(name) / 1e6:>10.0f} MB")
+    for kind in peak_memory.KINDS:
+        print(f"{kind:<24}{peak_memory.head_peak_bytes(kind) / 1e6:>10.0f} MB")

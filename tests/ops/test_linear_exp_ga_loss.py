@@ -1,15 +1,12 @@
 """linear_exp_ga_loss against F.linear and the reference loss: values, gradients, memory, torch.compile, errors."""
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 import effdl_fast as ef
 from effdl_fast.ops import exp_ga_loss, linear_exp_ga_loss, linear_exp_ga_loss_ref
+from effdl_fast.testing import peak_memory
 from effdl_fast.testing.backends import forced
 from effdl_fast.testing.tolerance import assert_as_accurate
 
@@ -278,37 +275,12 @@ def test_alpha_that_could_mean_either():
 
 # ---- memory ----
 
-PEAK = """
-    import sys, torch, torch.nn.functional as F
-    from effdl_fast.ops import linear_exp_ga_loss
-
-    def peak():
-        return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) << 10
-
-    rows, features, classes = 4096, 512, 32000
-    x = torch.randn(rows, features, requires_grad=True)
-    w = torch.randn(classes, features).mul_(0.02).requires_grad_()
-    t = torch.randint(classes, (rows,))
-    kinds = {"eager": lambda x, w, t: F.cross_entropy(F.linear(x, w), t), "ours": linear_exp_ga_loss}
-    kinds[sys.argv[1]](x[:64], w, t[:64]).backward()  # libraries allocate on their first call
-    x.grad = w.grad = None
-    open("/proc/self/clear_refs", "w").write("5")
-    before = peak()
-    kinds[sys.argv[1]](x, w, t).backward()
-    print(peak() - before)
-"""
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(not peak_memory.AVAILABLE, reason="reads /proc")
 def test_peak_memory_is_a_tenth_of_eager():
-    peaks = {}
-    for kind in ("eager", "ours"):
-        out = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(PEAK), kind], capture_output=True, text=True, check=True
-        )
-        peaks[kind] = int(out.stdout)
-    assert peaks["ours"] < peaks["eager"] / 10, peaks
+    ours, eager = (peak_memory.head_peak_bytes(kind) for kind in (peak_memory.OURS, peak_memory.EAGER_CE))
+    assert ours < eager / 10
 
 
 def test_reference_has_the_same_result_as_linear_and_loss():

@@ -56,7 +56,6 @@ class Case:
 
     name: str
     make: Callable[[torch.device, torch.dtype, torch.Generator], Call]
-    bytes_moved: Callable[[Call], int] = minimal_bytes  # by forward and backward together
     test: bool = True  # False: too large for every backend and dtype, benchmark only
     gradcheck: bool = False  # small enough for finite differences
     bench: bool = False
