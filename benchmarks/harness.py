@@ -223,11 +223,11 @@ def _row(race: Race, i: int, samples: list[list[float]], calls: int, peaks: list
 
 
 def append_history(rows: list[Row], folder: Path) -> Path:
-    """One JSON object per row, with the environment, at the end of folder/history.jsonl."""
+    """One JSON object per row of one device, with the environment, at the end of folder/history.jsonl."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "history.jsonl"
+    path, common = folder / "history.jsonl", environment(rows[0]["device"])
     with path.open("a") as file:
-        file.writelines(json.dumps({**environment(row["device"]), **row}) + "\n" for row in rows)
+        file.writelines(json.dumps({**common, **row}) + "\n" for row in rows)
     return path
 
 

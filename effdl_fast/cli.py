@@ -1,9 +1,9 @@
 """The `effdl` command.
 
 A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl
---help` stays quick. A command returns None or its exit code. Errors of the user (effdl_fast.data.UserError, and the
-command-line parser's own) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the environment shows the
-traceback instead. Anything else is a defect and shows its traceback. Ctrl-C exits with 130.
+--help` stays quick. A command returns None or its exit code. Errors of the user (effdl_fast.data.UserError,
+CorruptDataError, and the command-line parser's own) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the
+environment shows the traceback instead. Anything else is a defect and shows its traceback. Ctrl-C exits with 130.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ def _user_message(error: Exception) -> str | None:
     if hasattr(error, "format_message"):  # the command-line parser's own errors, whichever parser typer was built on
         return " ".join(error.format_message().split())
     from effdl_fast.data import UserError
+    from effdl_fast.errors import CorruptDataError
 
-    return " ".join(str(error).split()) if isinstance(error, UserError) else None
+    return " ".join(str(error).split()) if isinstance(error, (UserError, CorruptDataError)) else None
 
 
 @app.callback(invoke_without_command=True)

@@ -121,7 +121,7 @@ def claims(result: Result) -> list[Claim]:
     grows = all(a <= b for a, b in itertools.pairwise(logs))
     measured = f"{first['mean']:.3g} per sample, {first['batch_sum']:.4g} summed over the first mini-batch"
     out.append(Claim("Softmax normaliser s at the start", "2342", measured, first["mean"] > 1000))
-    trend = f"{'monotonically' if grows else 'not monotonically'}, to {math.exp(logs[-1]):.3g}"
+    trend = f"{'monotonically' if grows else 'not monotonically'}, to {math.exp(logs[-1]):.3g} with {softmax}"
     out.append(Claim("s grows during training, and is above 1", "monotonically", trend, grows and min(logs) > 0))
     return out
 
