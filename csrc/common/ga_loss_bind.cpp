@@ -21,6 +21,9 @@ struct Checker {
   [[noreturn]] void type(const std::string& message) const { fail_type(op, message); }
 
   double number(py::handle h, const char* arg) const {
+    if (!PyFloat_CheckExact(h.ptr()) && !PyLong_Check(h.ptr()) && PyObject_HasAttrString(h.ptr(), "requires_grad")) {
+      type(std::string(arg) + " must be a number, got a tensor");
+    }
     const double d = PyFloat_AsDouble(h.ptr());
     if (d == -1.0 && PyErr_Occurred()) {
       PyErr_Clear();
@@ -28,6 +31,14 @@ struct Checker {
     }
     if (!std::isfinite(d)) value(std::string(arg) + " must be finite, got " + std::to_string(d));
     return d;
+  }
+
+  int64_t integer(py::handle h, const char* arg) const {
+    if (!PyLong_Check(h.ptr())) type(std::string(arg) + " must be an integer, got " + Py_TYPE(h.ptr())->tp_name);
+    int overflow = 0;
+    const long long i = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
+    if (overflow != 0) value(std::string(arg) + " must fit 64 bits");
+    return i;
   }
 
   // Strides of (n, classes, inner) of a tensor shaped (C,), (N, C) or (N, C, S).
@@ -183,16 +194,17 @@ struct Bound {
 
   void operator()(py::handle logits, py::handle target, py::handle loss, py::handle grad, py::handle norm,
                   py::handle workspace, py::handle alpha, py::handle beta, py::handle clamp, py::handle target_value,
-                  py::handle negative_value, py::handle weight, int64_t ignore_index, int reduction,
+                  py::handle negative_value, py::handle weight, py::handle ignore_index, int reduction,
                   int64_t class_start, int64_t class_total) const {
     const Checker check{op};
     Problem p;
     const TensorView x = view(logits, op, "logits");
     check.logits(x, &p);
+    if (reduction < 0 || reduction > 2) check.value("reduction must be 0 (none), 1 (mean) or 2 (sum)");
     p.reduction = static_cast<Reduction>(reduction);
     p.class_start = class_start;
     p.class_total = class_total < 0 ? p.classes : class_total;
-    p.ignore_index = ignore_index;
+    p.ignore_index = check.integer(ignore_index, "ignore_index");
     p.target_value = check.number(target_value, "target_value");
     p.negative_value = check.number(negative_value, "negative_value");
     if (!beta.is_none()) p.beta = check.number(beta, "beta");

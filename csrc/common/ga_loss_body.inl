@@ -140,7 +140,9 @@ double ga_segment(const Segment<Real>& a) {
         if (head > 0) {
           total = sum(ga_segment_step<Loss, Real, T, false, false>(a, target, negative, 0, static_cast<int>(head)));
         }
-        return total + ga_segment_run<Loss, Real, T, true>(a, head);
+        total += ga_segment_run<Loss, Real, T, true>(a, head);
+        stream_fence();
+        return total;
       }
     }
   }

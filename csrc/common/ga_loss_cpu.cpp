@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #ifdef __linux__
@@ -50,7 +51,8 @@ struct Rows {
   std::unique_ptr<int32_t[]> hot;  // null for dense targets
   std::vector<double> weight;      // empty: ones
   double denominator = 0.0;
-  int64_t counted = 0;  // not ignored
+  // A mean over samples without weight is NaN, but its gradient is 0.
+  double inverse() const { return denominator == 0.0 ? 0.0 : 1.0 / denominator; }
   int64_t bad = -1;
 };
 
@@ -59,7 +61,6 @@ Rows read_targets(const Problem& p) {
   const int64_t count = p.n * p.inner;
   if (p.target == nullptr) {
     rows.denominator = static_cast<double>(count);
-    rows.counted = count;
     return rows;
   }
   rows.hot.reset(new int32_t[static_cast<size_t>(count)]);
@@ -67,7 +68,7 @@ Rows read_targets(const Problem& p) {
   const int64_t blocks = (count + kItemElements - 1) / kItemElements;
   struct Block {
     double weight = 0.0;
-    int64_t counted = 0, bad = -1;
+    int64_t bad = -1;
   };
   std::vector<Block> found(static_cast<size_t>(blocks));
   auto body = [&](int64_t block_begin, int64_t block_end) {
@@ -87,7 +88,6 @@ Rows read_targets(const Problem& p) {
           rows.hot[row] = local >= 0 && local < p.classes ? static_cast<int32_t>(local) : kNoPositive;
           w = p.weight == nullptr ? 1.0 : read<double>(p.weight, p.weight_dtype, t * p.weight_stride);
           own.weight += w;
-          ++own.counted;
         }
         if (p.weight != nullptr) rows.weight[row] = w;
       }
@@ -97,7 +97,6 @@ Rows read_targets(const Problem& p) {
   parallel_for(0, blocks, 4, body);
   for (const Block& block : found) {
     rows.denominator += block.weight;
-    rows.counted += block.counted;
     if (rows.bad < 0) rows.bad = block.bad;
   }
   return rows;
@@ -112,23 +111,33 @@ struct Alpha {
 
   Alpha(const Loss& loss, const Problem& p) {
     const Coefficient& a = p.alpha;
-    if (a.data != nullptr) kind = a.strides.c != 0 && p.classes > 1 ? Kind::per_class : Kind::per_row;
+    const bool one = a.strides.n == 0 && a.strides.c == 0 && a.strides.s == 0;
+    const double scalar = a.data != nullptr && one ? read<double>(a.data, a.dtype, 0) : a.scalar;
+    if (a.data != nullptr && !one) kind = a.strides.c != 0 && p.classes > 1 ? Kind::per_class : Kind::per_row;
     const int64_t count = kind == Kind::scalar ? 1 : kind == Kind::per_class ? p.classes : p.n * p.inner;
     hi.resize(static_cast<size_t>(count));
     lo.resize(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) {
-      double value = a.scalar;
-      if (kind == Kind::per_class) value = read<double>(a.data, a.dtype, i * a.strides.c);
-      if (kind == Kind::per_row) {
-        value = read<double>(a.data, a.dtype, i / p.inner * a.strides.n + i % p.inner * a.strides.s);
+    const int64_t blocks = (count + kItemElements - 1) / kItemElements;
+    std::vector<int64_t> bad_in(static_cast<size_t>(blocks), -1);
+    auto body = [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t last = count < (block + 1) * kItemElements ? count : (block + 1) * kItemElements;
+        for (int64_t i = block * kItemElements; i < last; ++i) {
+          double value = scalar;
+          if (kind == Kind::per_class) value = read<double>(a.data, a.dtype, i * a.strides.c);
+          if (kind == Kind::per_row) {
+            value = read<double>(a.data, a.dtype, i / p.inner * a.strides.n + i % p.inner * a.strides.s);
+          }
+          if (bad_in[block] < 0 && (!(value > 0.0) || std::isinf(value))) bad_in[block] = i;
+          const double term = loss.log_alpha ? std::log(value) : value;
+          hi[i] = static_cast<Real>(term);
+          lo[i] = static_cast<Real>(term - static_cast<double>(hi[i]));
+        }
       }
-      if (!(value > 0.0) || std::isinf(value)) {
-        bad = i;
-        return;
-      }
-      const double term = loss.log_alpha ? std::log(value) : value;
-      hi[i] = static_cast<Real>(term);
-      lo[i] = static_cast<Real>(term - static_cast<double>(hi[i]));
+    };
+    parallel_for(0, blocks, 1, body);
+    for (int64_t b : bad_in) {
+      if (bad < 0) bad = b;
     }
   }
 };
@@ -142,7 +151,7 @@ class Driver {
     constants_ = {static_cast<Real>(p.target_value), static_cast<Real>(p.negative_value), static_cast<Real>(p.beta),
                   static_cast<Real>(p.clamp), static_cast<Real>(std::exp(p.clamp))};
     const bool divide = p.reduction == Reduction::mean && p.deferred_norm == nullptr;
-    grad_scale_ = divide ? 1.0 / rows.denominator : 1.0;
+    grad_scale_ = divide ? rows.inverse() : 1.0;
     if (p.target == nullptr && p.weight != nullptr) {
       class_weight_.resize(static_cast<size_t>(p.classes));
       for (int64_t c = 0; c < p.classes; ++c)
@@ -244,7 +253,9 @@ class Driver {
 
   // Whether short rows follow each other in memory and differ in nothing but their targets.
   bool rows_adjoin() const {
-    const auto adjoin = [&](const void* data, const Strides& st) { return data == nullptr || st.n == p_.classes; };
+    const auto adjoin = [&](const void* data, const Strides& st) {
+      return data == nullptr || p_.n == 1 || st.n == p_.classes;
+    };
     return p_.classes <= kFlatClasses && p_.inner == 1 && !packed_ && p_.reduction != Reduction::none &&
            alpha_.kind == Kind::scalar && rows_.weight.empty() && class_weight_.empty() &&
            adjoin(p_.logits, p_.logits_strides) && adjoin(p_.grad, p_.grad_strides) &&
@@ -418,6 +429,15 @@ class Driver {
   bool packed_ = false, stream_ = false;
 };
 
+// Samples next to each other in memory, but not their classes (a transposed matrix): the samples become the positions.
+void lay_out(Problem* p) {
+  if (p->inner != 1 || p->classes == 1 || p->logits_strides.c <= p->logits_strides.n) return;
+  std::swap(p->n, p->inner);
+  for (Strides* s : {&p->logits_strides, &p->grad_strides, &p->target_strides, &p->dense_strides, &p->alpha.strides}) {
+    std::swap(s->n, s->s);
+  }
+}
+
 template <class Real>
 Outcome run(const Loss& loss, const Kernels<Real>& kernels, const Problem& p) {
   const Rows rows = read_targets(p);
@@ -426,16 +446,16 @@ Outcome run(const Loss& loss, const Kernels<Real>& kernels, const Problem& p) {
   if (alpha.bad >= 0) return {-1, alpha.bad};
   Driver<Real>(loss, kernels, p, rows, alpha).run();
   if (p.deferred_norm != nullptr) {
-    // Over ignored samples only the gradient is 0, which 1/0 would turn into NaN.
-    const bool divide = p.reduction == Reduction::mean && rows.counted > 0;
-    *p.deferred_norm = divide ? static_cast<float>(1.0 / rows.denominator) : 1.0f;
+    *p.deferred_norm = p.reduction == Reduction::mean ? static_cast<float>(rows.inverse()) : 1.0f;
   }
   return {};
 }
 
 }  // namespace
 
-Outcome run_cpu(const Loss& loss, const Problem& p) {
+Outcome run_cpu(const Loss& loss, const Problem& problem) {
+  Problem p = problem;
+  lay_out(&p);
   if (p.dtype == Dtype::f64) {
     record_kernel(loss.name, "f64");
     return run<double>(loss, loss.f64, p);

@@ -51,7 +51,8 @@ __device__ inline double gradient_factor(const Problem& p, const Plan& plan) {
   } else if (static_cast<int>(threadIdx.x) < plan.prepare_blocks) {
     share = plan.counts[threadIdx.x];
   }
-  return 1.0 / cuda::block_sum<kThreads>(share);
+  const double sum = cuda::block_sum<kThreads>(share);
+  return sum == 0.0 ? 0.0 : 1.0 / sum;
 }
 
 // The results of a reduction, from the sums over everything.

@@ -60,6 +60,11 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(const Scaling a, const 
     const int64_t up = i * l.up.n + j * l.up.c + begin * l.up.s;
     auto factor = [&](int e) { return cuda::read<Real<T>>(a.upstream, a.upstream_dtype, up + e * l.up.s) * norm; };
     const Real<T> common = factor(0);
+    // What is 0 stays 0: an ignored sample gets no gradient from an infinite upstream gradient either.
+    auto scaled = [&](T value, int e) {
+      const Real<T> g = cuda::to_real(value);
+      return g == Real<T>(0) ? value : cuda::from_real<T>(g * (l.up.s == 0 ? common : factor(e)));
+    };
     if (l.up.s == 0 && common == Real<T>(1) && out == in) continue;
     int packs = 0, head = 0;
     const auto address = reinterpret_cast<uintptr_t>(in);
@@ -74,14 +79,14 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(const Scaling a, const 
       Pack<T, n> v = cuda::load<T, n>(in + e);
 #pragma unroll
       for (int m = 0; m < n; ++m) {
-        v.v[m] = cuda::from_real<T>(cuda::to_real(v.v[m]) * (l.up.s == 0 ? common : factor(e + m)));
+        v.v[m] = scaled(v.v[m], e + m);
       }
       cuda::store<T, n>(out + e, v);
     }
 #pragma unroll 1
     for (int k = lane; k < length - packs * n; k += l.group) {
       const int e = k < head ? k : k + packs * n;
-      out[e * l.out.s] = cuda::from_real<T>(cuda::to_real(in[e * l.in.s]) * (l.up.s == 0 ? common : factor(e)));
+      out[e * l.out.s] = scaled(in[e * l.in.s], e);
     }
   }
 }

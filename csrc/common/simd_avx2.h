@@ -57,6 +57,8 @@ static inline void store_partial(half_t* p, Vec v, int n) { store16_partial(p, t
 static inline void store_partial(bfloat16_t* p, Vec v, int n) { store16_partial(p, to_bfloat16(v), n); }
 static inline void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// After the last stream(): other threads see the data once they see what is written next.
+static inline void stream_fence() { _mm_sfence(); }
 static inline bool can_stream(const float* p) { return (reinterpret_cast<uintptr_t>(p) & 31) == 0; }
 
 static inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }

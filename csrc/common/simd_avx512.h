@@ -50,6 +50,8 @@ static inline void store_partial(bfloat16_t* p, Vec v, int n) {
 }
 static inline void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 static inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// After the last stream(): other threads see the data once they see what is written next.
+static inline void stream_fence() { _mm_sfence(); }
 static inline bool can_stream(const float* p) { return (reinterpret_cast<uintptr_t>(p) & 63) == 0; }
 
 static inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }

@@ -16,6 +16,7 @@ inline void store(double* p, Vec v) { *p = v; }
 inline void store_partial(double* p, Vec v, int) { *p = v; }
 inline void stream(double* p, Vec v) { *p = v; }
 inline void prefetch(const void*) {}
+inline void stream_fence() {}
 inline bool can_stream(const double*) { return false; }
 inline Vec add(Vec a, Vec b) { return a + b; }
 inline Vec sub(Vec a, Vec b) { return a - b; }

@@ -29,6 +29,7 @@ inline void store_partial(T* p, Vec v, int) {
 }
 inline void stream(float* p, Vec v) { *p = v; }
 inline void prefetch(const void*) {}
+inline void stream_fence() {}
 inline bool can_stream(const float*) { return false; }
 
 inline Vec add(Vec a, Vec b) { return a + b; }

@@ -62,7 +62,12 @@ TensorView fresh_view(py::handle object, const char* op, const char* arg) {
     fail_type(op, std::string(arg) + " must be a torch.Tensor, got " + type->tp_name);
   }
   dlpack::Tensor t{};
-  if (torch_.api->dltensor_from_py_object_no_sync(object.ptr(), &t) != 0) throw py::error_already_set();
+  if (torch_.api->dltensor_from_py_object_no_sync(object.ptr(), &t) != 0) {
+    PyErr_Clear();  // torch says why at the length of a C++ backtrace
+    const std::string layout = py::str(object.attr("layout")), device = py::str(object.attr("device"));
+    fail_type(op, std::string(arg) + " must be a dense tensor in the memory of the CPU or a CUDA device, got layout " +
+                      layout + ", dtype " + std::string(py::str(object.attr("dtype"))) + ", device " + device);
+  }
   TensorView v;
   v.device = t.device;
   v.ndim = t.ndim;
@@ -74,7 +79,9 @@ TensorView fresh_view(py::handle object, const char* op, const char* arg) {
   } else if (t.device.type != dlpack::kCPU && t.device.type != dlpack::kCUDA) {
     fail_value(op, std::string(arg) + " must be on the CPU or a CUDA device");
   }
-  if (!to_dtype(t.dtype, &v.dtype)) fail_type(op, std::string(arg) + " has a dtype that no kernel reads");
+  if (!to_dtype(t.dtype, &v.dtype))
+    fail_type(op,
+              std::string(arg) + " has a dtype that no kernel reads: " + std::string(py::str(object.attr("dtype"))));
   if (t.data == nullptr && v.numel() != 0) fail_value(op, std::string(arg) + " has no memory");
   return v;
 }

@@ -5,6 +5,7 @@ computes loss and gradient in one pass over the logits; backward only multiplies
 that when it is 1.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,8 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops._dispatch import DISPATCHER, LIB
+from effdl_fast.ops._ga_loss_ref import MEAN, NONE, check_target, reduction_code, sample_shape, spread_alpha
 
-_REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
-_NONE, _MEAN = 0, 1
 _keep_graph: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
@@ -33,41 +33,55 @@ def ga_loss(op: str, way: int, logits: Tensor, target: Tensor, reduction: str, i
             beta: float | None, clamp: float | None, target_value: float, negative_value: float,
             weight: Tensor | None, ignore_index: int) -> Tensor:  # fmt: skip
     """The public ops end here: through the kernel, the kernel with autograd, or the dispatcher (`way`)."""
-    code = _REDUCTIONS.get(reduction)
-    if code is None:
-        raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
-    if type(alpha) is not float:
+    code = reduction_code(op, reduction)
+    if type(target) is not Tensor:
+        target = _plain(op, "target", target)
+    if target.requires_grad and torch.is_grad_enabled():
+        raise ValueError(f"{op}: target gets no gradient: pass target.detach()")
+    if type(alpha) is not float and op != "linear_ga_loss":
         alpha = _constant(op, "alpha", alpha, logits)
     if weight is not None:
         weight = _constant(op, "weight", weight, logits)
     args = (alpha, beta, clamp, target_value, negative_value, weight, ignore_index, code, *_WHOLE)
     if way == DISPATCHER:
         return _through_dispatcher(op, logits, target, args)
-    if torch.is_grad_enabled():
-        if target.requires_grad:
-            raise ValueError(f"{op}: target gets no gradient: pass target.detach()")
-        if logits.requires_grad:
-            if inplace:
-                _check_inplace(op, logits)
-            return _apply(logits, (op, target, args, code, inplace))
+    if logits.requires_grad and torch.is_grad_enabled():
+        if inplace:
+            _check_inplace(op, logits)
+        return _apply(logits, (op, target, args, code, inplace))
     loss, _, norm = forward(op, logits, target, args, code, inplace, inplace)
     if norm is not None:  # without autograd there is no backward that could still divide
         logits.mul_(norm)
     return loss
 
 
+def _plain(op: str, name: str, value: Any) -> Tensor:
+    """value as an ordinary tensor: a plain subclass (such as torchvision's Mask) without its clothes."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(value).__name__}")
+    return value if torch.compiler.is_compiling() else value.as_subclass(Tensor)
+
+
 def _constant(op: str, name: str, value: Any, logits: Tensor) -> Any:
     """alpha or weight as the kernels read it: a number, or a float32/float64 tensor that needs no gradient."""
     if not isinstance(value, Tensor):
-        return value
+        if name == "weight" or value is None or not hasattr(value, "__float__"):
+            kinds = "a torch.Tensor" if name == "weight" else "a number or a torch.Tensor"
+            raise TypeError(f"{op}: {name} must be {kinds}, got {type(value).__name__}")
+        return float(value)
+    value = _plain(op, name, value)
     if value.requires_grad and torch.is_grad_enabled():
         raise ValueError(f"{op}: {name} is a constant of the loss and gets no gradient: pass {name}.detach()")
     if not value.is_floating_point():
         raise TypeError(f"{op}: {name} must be a floating-point tensor, got {value.dtype}")
     if value.dtype not in (torch.float32, torch.float64):
         value = value.to(torch.float32)
-    if name == "alpha" and value.dim() > 2:  # spatial dimensions are one to the kernels
-        value = value.flatten(2) if value.dim() == logits.dim() else value.flatten(1)
+    if name == "alpha" and logits.dim() > 0:
+        value = spread_alpha(op, value, logits.shape)
+        if value.dim() > 3:  # spatial dimensions are one to the kernels
+            if value.shape[2:].numel() > 1:
+                value = value.expand(*value.shape[:2], *logits.shape[2:])
+            value = value.flatten(2)
     return value
 
 
@@ -94,9 +108,9 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, reduction: int,
         if inplace and x.data_ptr() != logits.data_ptr():
             raise ValueError(f"{op}: inplace=True needs logits whose spatial dimensions can be merged without a copy")
         grad = x if inplace else torch.empty_like(x)
-        if reduction == _MEAN and dtype is torch.float16:
+        if reduction == MEAN and dtype is torch.float16:
             norm = torch.empty((), dtype=torch.float32, device=x.device)
-    if reduction != _NONE and dtype is torch.float32 and not x.is_cuda:
+    if reduction != NONE and dtype is torch.float32 and not x.is_cuda:
         loss = torch.empty_like(_SCALAR)
     else:
         loss = _new_loss(logits, reduction)
@@ -114,17 +128,18 @@ def forward(op: str, logits: Tensor, target: Tensor, args: Args, reduction: int,
 
 
 def _as_kernels_read(op: str, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The spatial dimensions as one, and class indices as int64."""
+    """Spatial dimensions as one, class indices as int64, a dense target in the dtype of logits."""
     dense = target.is_floating_point()
-    if not dense:
+    if dense:
+        # Autocast hands 16-bit logits to a loss whose soft targets are still float32.
+        if target.dtype is not logits.dtype and torch.is_autocast_enabled(logits.device.type):
+            target = target.to(logits.dtype)
+    elif target.dtype is not torch.int64:
         target = _as_index(op, target)
-    if logits.dim() <= 3:
-        return logits, target
-    expected = logits.shape if dense else _sample_shape(logits)
-    if target.shape != expected:
-        kind = "a dense target" if dense else "target"
-        raise ValueError(f"{op}: {kind} must have shape {tuple(expected)}, got {tuple(target.shape)}")
-    return logits.flatten(2), target.flatten(2 if dense else 1)
+    if logits.dim() > 3:
+        check_target(op, logits, target)
+        return logits.flatten(2), target.flatten(2 if dense else 1)
+    return logits, target
 
 
 def _loss_dtype(logits: Tensor) -> torch.dtype:
@@ -134,11 +149,7 @@ def _loss_dtype(logits: Tensor) -> torch.dtype:
 
 
 def _new_loss(logits: Tensor, reduction: int) -> Tensor:
-    return logits.new_empty(_sample_shape(logits) if reduction == _NONE else (), dtype=_loss_dtype(logits))
-
-
-def _sample_shape(logits: Tensor) -> torch.Size:
-    return logits.shape[:1] + logits.shape[2:] if logits.dim() > 1 else logits.shape[:0]
+    return logits.new_empty(sample_shape(logits) if reduction == NONE else (), dtype=_loss_dtype(logits))
 
 
 def _as_index(op: str, target: Tensor) -> Tensor:
@@ -150,12 +161,12 @@ def _as_index(op: str, target: Tensor) -> Tensor:
 
 
 def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -> Tensor:
-    """grad times the upstream gradient of each sample (and norm). Reuses grad's memory unless the graph is kept."""
-    factor: Any
-    if reduction != _NONE and not grad.is_cuda:
-        factor = _C.ga_loss_cpu_factor(upstream, norm)
-        if factor == 1.0:
-            return grad
+    """grad times the upstream gradient of each sample (and norm), reusing grad's memory unless the graph is kept.
+
+    What is 0 stays 0 even if the upstream gradient is infinite or NaN: ignored samples get no gradient.
+    """
+    if _is_batched(upstream):
+        return _times(grad, _per_class(grad, upstream, reduction) * (1.0 if norm is None else norm))
     keep = _keep_graph()
     if grad.is_cuda:
         out = torch.empty_like(grad) if keep else grad
@@ -164,9 +175,31 @@ def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -
         else:
             _C.ga_loss_scale(grad, upstream, norm, out)
         return out
-    if reduction == _NONE:
-        factor = upstream.unsqueeze(1) if grad.dim() > 1 else upstream
+    if upstream.dim() == 0:
+        factor: Any = _C.ga_loss_cpu_factor(upstream, norm)
+        if factor == 1.0:
+            return grad.clone() if keep else grad
+        finite = math.isfinite(factor)
+    else:
+        factor = _per_class(grad, upstream, reduction)
+        finite = bool(upstream.isfinite().all())
+    if not finite:
+        return _times(grad, factor)
     return torch.mul(grad, factor) if keep else grad.mul_(factor)
+
+
+def _is_batched(x: Tensor) -> bool:
+    """Whether x stands for a batch of tensors: under vmap, or autograd.grad(is_grads_batched=True)."""
+    functorch = torch._C._functorch
+    return functorch.is_legacy_batchedtensor(x) or functorch.is_functorch_wrapped_tensor(x)
+
+
+def _per_class(grad: Tensor, upstream: Tensor, reduction: int) -> Tensor:
+    return upstream.unsqueeze(1) if reduction == NONE and grad.dim() > 1 else upstream
+
+
+def _times(grad: Tensor, factor: Any) -> Tensor:
+    return torch.where(grad == 0, 0.0, grad * factor).to(grad.dtype)
 
 
 def no_double_backward(op: str) -> None:
@@ -254,91 +287,9 @@ def register(op: str) -> None:
         grad, norm = ctx.saved_tensors
         if upstream is None:
             return (None,) * 12
-        if ctx.reduction == _NONE and grad.dim() > 1:
-            upstream = upstream.unsqueeze(1)
-        return ((grad * (upstream * norm)).to(grad.dtype), *(None,) * 11)
+        return (_times(grad, _per_class(grad, upstream, ctx.reduction) * norm), *(None,) * 11)
 
     LIB.impl(op, kernel, "CPU")
     LIB.impl(op, kernel, "CUDA")
     torch.library.register_fake(f"effdl_fast::{op}", fake, lib=LIB)
     torch.library.register_autograd(f"effdl_fast::{op}", backward, setup_context=setup_context, lib=LIB)
-
-
-# ---- plain PyTorch ----
-
-
-def reference(
-    op: str,
-    term: Callable[[Tensor, Tensor, Any], Tensor],
-    logits: Tensor,
-    target: Tensor,
-    alpha: Any,
-    target_value: float,
-    negative_value: float,
-    weight: Tensor | None,
-    ignore_index: int,
-    reduction: str,
-) -> Tensor:
-    """The loss in plain PyTorch: any device, any order of derivative, torch.func transforms.
-
-    term(x, t, alpha) is l(x, t). No data-dependent control flow: a target out of range counts as "no positive class"
-    instead of raising.
-    """
-    code = _REDUCTIONS.get(reduction)
-    if code is None:
-        raise ValueError(f"{op}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
-    batched = logits.dim() > 1
-    x = logits if batched else logits.unsqueeze(0)
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
-    per_class = (1, -1) + (1,) * (x.dim() - 2)
-    if isinstance(alpha, Tensor):
-        alpha = _broadcast_alpha(op, alpha.to(x.dtype), x)
-    if target.is_floating_point():
-        t = (target if batched else target.unsqueeze(0)).to(x.dtype)
-        loss = term(x, t, alpha)
-        if weight is not None:
-            loss = loss * weight.to(x.dtype).view(per_class)
-        rows = loss.sum(1)
-        denominator: Any = rows.numel()
-    else:
-        index = target if batched else target.unsqueeze(0)
-        ignored = index == ignore_index
-        classes = torch.arange(x.shape[1], device=x.device).view(per_class)
-        positive = index.unsqueeze(1) == classes
-        t = torch.where(positive, target_value, negative_value).to(x.dtype)
-        # Ignored logits are replaced, not multiplied by zero: they may be infinite or NaN.
-        loss = term(x.masked_fill(ignored.unsqueeze(1), 0.0), t, alpha)
-        counts = (~ignored).to(x.dtype)
-        if weight is not None:
-            counts = counts * weight.to(x.dtype)[index.long().clamp(0, weight.shape[0] - 1)]
-        rows = torch.where(ignored, 0.0, loss.sum(1)) * counts
-        denominator = counts.sum()
-    if code == _NONE:
-        result = rows if batched else rows.squeeze(0)
-    else:
-        result = rows.sum() / denominator if code == _MEAN and not _is_zero(denominator) else rows.sum()
-        if code == _MEAN and _is_zero(denominator):
-            result = result * float("nan")
-    autocast = torch.is_autocast_enabled(logits.device.type)
-    return result if autocast and logits.dtype != torch.float64 else result.to(logits.dtype)
-
-
-def _is_zero(denominator: Any) -> bool:
-    return isinstance(denominator, int) and denominator == 0
-
-
-def _broadcast_alpha(op: str, alpha: Tensor, x: Tensor) -> Tensor:
-    """alpha as a tensor that broadcasts against x (N, C, d1, ...): per class, per sample or a single number."""
-    spatial = (1,) * (x.dim() - 2)
-    if alpha.dim() == 0 or (alpha.dim() == x.dim() and alpha.dim() > 1):
-        return alpha
-    if alpha.shape == x.shape[1:2]:
-        return alpha.view(1, -1, *spatial)
-    if alpha.shape == x.shape[:1]:
-        return alpha.view(-1, 1, *spatial)
-    if alpha.shape == x.shape[:1] + x.shape[2:]:
-        return alpha.unsqueeze(1)
-    raise ValueError(
-        f"{op}: alpha of shape {tuple(alpha.shape)} fits neither the classes nor the samples of {tuple(x.shape)}"
-    )

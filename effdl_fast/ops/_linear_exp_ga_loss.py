@@ -1,7 +1,6 @@
 """What is behind `linear_exp_ga_loss`: tiles of logits, class slices over a group, autograd, dispatcher."""
 
 import math
-import weakref
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,10 +9,10 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops._dispatch import DISPATCHER, LIB, route
-from effdl_fast.ops._ga_loss import _MEAN, _NONE, _REDUCTIONS, _keep_graph, no_double_backward
+from effdl_fast.ops._ga_loss import _keep_graph, no_double_backward
+from effdl_fast.ops._ga_loss_ref import MEAN, NONE, SUM
 
 _OP = "linear_exp_ga_loss"
-_SUM = _REDUCTIONS["sum"]
 _MIN_CLASSES = 1024  # rows are split before a tile gets narrower: narrower matrix products are slower
 
 
@@ -48,7 +47,7 @@ class _Grads(NamedTuple):
 
 def loss_of(p: Problem) -> Tensor:
     """The loss, float32 or float64, () or (N,), by the route that fits: kernel, kernel with autograd, or dispatcher."""
-    if DISPATCHER in (route(p.input), route(p.weight)):
+    if DISPATCHER in (route(_OP, "input", p.input), route(_OP, "weight", p.weight)):
         return _through_dispatcher(p)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (p.input, p.weight, p.bias)):
         return _LinearExpGALoss.apply(p.input, p.weight, p.bias, p)
@@ -158,6 +157,8 @@ def _forward(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | None 
 
 def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | None) -> tuple[Tensor, _Grads]:
     need_input, need_weight, need_bias = need
+    if upstream is not None and not p.target.is_floating_point():
+        upstream = upstream.masked_fill(p.target == p.ignore_index, 0.0)  # 0 * inf is not 0
     rows, classes = p.input.shape[0], p.weight.shape[0]
     cuda, dtype = p.input.is_cuda, p.input.dtype
     half = dtype is torch.float16
@@ -168,8 +169,8 @@ def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | Non
     height, width = _plan(rows, classes, p.chunk_bytes // work.itemsize)
     row_blocks, class_blocks = -(-rows // height), -(-classes // width)
     # The kernel divides by the mean's denominator if it sees all rows at once, and the quotients fit.
-    in_kernel = p.reduction != _MEAN or (row_blocks == 1 and not (half and cuda))
-    mode = p.reduction if in_kernel else _SUM
+    in_kernel = p.reduction != MEAN or (row_blocks == 1 and not (half and cuda))
+    mode = p.reduction if in_kernel else SUM
     norm = None if in_kernel else _norm(p, real)
 
     by_class = rows <= classes  # see _tiles
@@ -179,7 +180,7 @@ def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | Non
     d_bias = torch.zeros(classes, dtype=real, device=p.input.device) if need_bias else None
     need_grad = need_input or need_weight or need_bias
     buffer = torch.empty(height * width, dtype=work, device=p.input.device)
-    per_row = p.reduction == _NONE
+    per_row = p.reduction == NONE
     loss = torch.zeros(rows if per_row else (row_blocks, class_blocks), dtype=real, device=p.input.device)
     workspace = None
     if cuda:
@@ -214,7 +215,7 @@ def _all_tiles(p: Problem, need: tuple[bool, bool, bool], upstream: Tensor | Non
             d_bias[c0:c1].add_(tile.sum(0, dtype=real))
     if not per_row:
         loss = loss.sum()
-        if p.reduction == _MEAN and (norm is not None or rows == 0):
+        if p.reduction == MEAN and (norm is not None or rows == 0):
             loss = loss / _denominator(p, real)
     bias = d_bias if d_bias is None else d_bias.to(kept)
     return loss, _Grads(
@@ -266,22 +267,17 @@ def _norm(p: Problem, dtype: torch.dtype) -> Tensor:
 
 # ---- class slices over a torch.distributed group ----
 
-_slices: weakref.WeakKeyDictionary[Any, dict[int, tuple[int, int]]] = weakref.WeakKeyDictionary()
-
-
 def _find_slice(p: Problem) -> Problem:
-    """Fills in class_start and class_total from the sizes of all ranks' slices: one all-gather per group and size."""
+    """Fills in class_start and class_total from the sizes of all ranks' slices: one all-gather.
+
+    Not remembered: a rank that knew its slice while another had to ask would leave the other waiting.
+    """
     if p.class_total < 0:
-        known = _slices.setdefault(p.group, {})
-        classes = p.weight.shape[0]
-        if classes not in known:
-            mine = torch.tensor([classes], device=p.weight.device)
-            sizes = [torch.empty_like(mine) for _ in range(p.group.size())]
-            torch.distributed.all_gather(sizes, mine, group=p.group)
-            numbers = torch.cat(sizes).tolist()
-            known[classes] = sum(numbers[: p.group.rank()]), sum(numbers)
-        start, total = known[classes]
-        p = p._replace(class_start=start, class_total=total)
+        mine = torch.tensor([p.weight.shape[0]], device=p.weight.device)
+        sizes = [torch.empty_like(mine) for _ in range(p.group.size())]
+        torch.distributed.all_gather(sizes, mine, group=p.group)
+        numbers = torch.cat(sizes).tolist()
+        p = p._replace(class_start=sum(numbers[: p.group.rank()]), class_total=sum(numbers))
     if p.class_weight is not None and p.class_weight.shape[0] != p.class_total:
         raise ValueError(
             f"{_OP}: class_weight must hold one number for each of the {p.class_total} classes of class_group, got "
@@ -294,11 +290,14 @@ def _reduce_loss(p: Problem, loss: Tensor) -> Tensor:
     """Sums the loss over the ranks and, in the same message, proves that their arguments fit together.
 
     Slices [s, s + c) that tile [0, total) have sum c = total and sum (s + c)^2 - s^2 = total^2; ranks that agree on the
-    total, the number of samples and the targets have sums of size times their own. Exact: all below 2^53.
+    total, the number of samples and a checksum of the targets have sums of size times their own. Exact: all below 2^53.
     """
     classes, start, total, ranks = p.weight.shape[0], p.class_start, p.class_total, p.group.size()
     rows = p.target.shape[0]
-    seen = 0 if p.target.is_floating_point() else p.target.sum()
+    seen: Tensor | int = 0
+    if not p.target.is_floating_point():
+        place = torch.arange(rows, device=p.target.device) % 65521 + 1  # the largest prime below 2^16
+        seen = (p.target * place).sum() % (1 << 31)
     facts = torch.zeros(5, dtype=torch.float64, device=loss.device)
     expected = torch.zeros_like(facts)
     for i, (mine, all_ranks) in enumerate((
@@ -331,7 +330,7 @@ class _LinearExpGALoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, p: Problem) -> Tensor:
         ctx.dtype, ctx.reduction = input.dtype, p.reduction
-        if p.reduction == _NONE:
+        if p.reduction == NONE:
             loss, _ = _forward(p, (False, False, False))
             ctx.rest = [None if isinstance(x, Tensor) else x for x in p]
             ctx.tensors = [i for i, x in enumerate(p) if isinstance(x, Tensor)]
@@ -344,7 +343,7 @@ class _LinearExpGALoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple:
         no_double_backward(_OP)
-        if ctx.reduction == _NONE:
+        if ctx.reduction == NONE:
             p = Problem(*_with_tensors(ctx))
             *grads, _ = _forward(p, ctx.needs_input_grad[:3], upstream)[1]
             return (*(None if g is None else g.to(ctx.dtype) for g in grads), None)
@@ -404,7 +403,7 @@ def _from_arguments(args: tuple) -> tuple[Problem, tuple[bool, bool, bool]]:
 
 def _op_forward(*args: Any) -> tuple[Tensor, ...]:
     p, needs = _from_arguments(args)
-    loss, grads = _forward(p, (False, False, False) if p.reduction == _NONE else needs)
+    loss, grads = _forward(p, (False, False, False) if p.reduction == NONE else needs)
     norm = torch.ones((), dtype=loss.dtype, device=loss.device) if grads.norm is None else grads.norm
     return loss, *(p.input.new_empty(0) if g is None else g for g in grads[:3]), norm
 
@@ -427,9 +426,9 @@ def _fake_grads(args: tuple, dtype: torch.dtype) -> tuple[Tensor, ...]:
 def _fake_forward(*args: Any) -> tuple[Tensor, ...]:
     input, reduction = args[0], args[10]
     real = torch.float64 if input.dtype is torch.float64 else torch.float32
-    args = args if reduction != _NONE else (*args[: _COUNT - 3], False, False, False)
+    args = args if reduction != NONE else (*args[: _COUNT - 3], False, False, False)
     grads = _fake_grads(args, real if input.dtype is torch.float16 else input.dtype)
-    loss = input.new_empty(input.shape[:1] if reduction == _NONE else (), dtype=real)
+    loss = input.new_empty(input.shape[:1] if reduction == NONE else (), dtype=real)
     return loss, *grads, input.new_empty((), dtype=real)
 
 
@@ -442,7 +441,7 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
     ctx.mark_non_differentiable(*grads, norm)
     ctx.set_materialize_grads(False)
     ctx.needs, ctx.dtype, ctx.reduction = inputs[_COUNT - 3 :], inputs[0].dtype, inputs[10]
-    if ctx.reduction == _NONE:
+    if ctx.reduction == NONE:
         ctx.tensors = [i for i, x in enumerate(inputs) if isinstance(x, Tensor)]
         ctx.rest = [None if isinstance(x, Tensor) else x for x in inputs]
         ctx.save_for_backward(*(inputs[i] for i in ctx.tensors))
@@ -453,7 +452,7 @@ def _setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
 def _autograd_backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple:
     no_double_backward(_OP)
     grads: list[Any] = [None] * 3
-    if upstream is not None and ctx.reduction == _NONE:
+    if upstream is not None and ctx.reduction == NONE:
         grads = list(torch.ops.effdl_fast.linear_exp_ga_loss_backward(upstream, *_with_tensors(ctx)))
     elif upstream is not None:
         *saved, norm = ctx.saved_tensors

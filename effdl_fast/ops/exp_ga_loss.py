@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from effdl_fast.ops._dispatch import REFERENCE, route
-from effdl_fast.ops._ga_loss import ga_loss, reference, register
+from effdl_fast.ops._ga_loss import ga_loss, register
+from effdl_fast.ops._ga_loss_ref import reference
 
 register("exp_ga_loss")
 
@@ -58,7 +59,7 @@ def exp_ga_loss(
             On CUDA values are not looked at before the kernel runs: such a sample's loss and gradient become NaN.
         RuntimeError: create_graph=True. `exp_ga_loss_ref` has all derivatives; torch.func transforms run it.
     """
-    way = route(logits)
+    way = route("exp_ga_loss", "logits", logits)
     if way == REFERENCE:
         return exp_ga_loss_ref(
             logits, target, alpha=alpha, target_value=target_value, negative_value=negative_value, weight=weight,

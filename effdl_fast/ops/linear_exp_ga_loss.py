@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from effdl_fast.ops._dispatch import REFERENCE, route
-from effdl_fast.ops._ga_loss import _NONE, _REDUCTIONS
+from effdl_fast.ops._ga_loss_ref import NONE, reduction_code
 from effdl_fast.ops._linear_exp_ga_loss import Problem, loss_of
 from effdl_fast.ops.exp_ga_loss import exp_ga_loss_ref
 
@@ -42,14 +42,16 @@ def linear_exp_ga_loss(
     """`exp_ga_loss(F.linear(input, weight, bias), target)` without ever holding all logits. Thesis sec. 4.5 and 4.6.
 
     Peak extra memory is chunk_bytes, plus the gradients themselves, plus for 16-bit inputs a float32 sum of the smaller
-    of the gradients of input and weight. "mean" and "sum" compute the gradients in the forward, where the logits are,
-    so the head costs its three matrix products and no more; "none" recomputes the logits in the backward, because a
-    sample's upstream gradient is not known before.
+    of the gradients of input and weight (float16: both gradients stay float32 until the backward). "mean" and "sum"
+    compute the gradients in the forward, where the logits are, so the head costs its three matrix products and no more;
+    "none" recomputes the logits in the backward, because a sample's upstream gradient is not known before.
 
     Args:
         input: (..., D), the features; float32, float64, float16 or bfloat16. Under autocast cast as F.linear's are.
-        weight: (C, D) in the dtype of input. Float32 sums of 16-bit gradients are rounded once, at the end.
-        target: class indices of shape (...), or a dense target (..., C) with the dtype of input (after autocast).
+        weight: (C, D) in the dtype of input. 16-bit gradients are summed over tiles in float32 and rounded once at the
+            end; on the CPU each bfloat16 tile's product is rounded before it is added.
+        target: class indices of shape (...), or a dense target (..., C) with the dtype of input (under autocast
+            cast to it).
         bias: (C,) in the dtype of input.
         alpha: > 0; a number, or a tensor per class (C,) or (1, C), or per sample (...) or (N, 1), N being the product
             of the leading dimensions. A constant: it gets no gradient.
@@ -62,11 +64,12 @@ def linear_exp_ga_loss(
             class_weight (class_total,) are the same on every rank. Every rank gets the loss over all classes, the full
             gradient of input, and the gradients of its own weight and bias. The gradient of the logits needs no
             communication. Communicated: one all-reduce of the loss (one float64 per row for "none", else one) with five
-            numbers that prove that the slices tile [0, class_total) and that the ranks see the same target; one
-            all-reduce of the gradient of input (float32 for 16-bit inputs), in the forward for "mean" and "sum", in the
-            backward for "none". All ranks must call it alike: same reduction, and input requiring grad on all or none.
-        class_start, class_total: give both to spare the all-gather that otherwise finds them in rank order; it runs at
-            the first call of a group and slice size, and only then waits for the device.
+            numbers that check that the slices tile [0, class_total) and that the ranks see the same target (input is
+            not compared); one all-reduce of the gradient of input (float32 for 16-bit inputs), in the forward for
+            "mean" and "sum", in the backward for "none". All ranks must call it alike: same reduction, and input
+            requiring grad on all or none.
+        class_start, class_total: give both, on all ranks, to spare the all-gather of the slice sizes that otherwise
+            finds them in rank order at every call (and waits for the device).
         chunk_bytes: memory for the tile of logits. Only speed and rounding depend on it.
 
     Returns:
@@ -78,20 +81,24 @@ def linear_exp_ga_loss(
             makes its sample's loss and gradients NaN, and slices that do not fit trip a device-side assertion.
         RuntimeError: create_graph=True. `linear_exp_ga_loss_ref` has all derivatives; torch.func transforms run it.
     """
-    if route(input) == REFERENCE:
+    if route(_OP, "input", input) == REFERENCE:
         return linear_exp_ga_loss_ref(
             input, weight, target, bias, alpha=alpha, target_value=target_value, negative_value=negative_value,
             class_weight=class_weight, ignore_index=ignore_index, reduction=reduction, clamp=clamp,
             class_group=class_group, class_start=class_start, class_total=class_total)  # fmt: skip
-    code = _REDUCTIONS.get(reduction)
-    if code is None:
-        raise ValueError(f"{_OP}: reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    code = reduction_code(_OP, reduction)
     autocast = torch.is_autocast_enabled(input.device.type)
     if autocast:
         to = torch.get_autocast_dtype(input.device.type)
         input, weight, bias = _autocast(input, to), _autocast(weight, to), None if bias is None else _autocast(bias, to)
     start, total = _slice_arguments(weight, class_group, class_start, class_total)
     lead = input.shape[:-1]
+    if not isinstance(target, Tensor):
+        raise TypeError(f"{_OP}: target must be a torch.Tensor, got {type(target).__name__}")
+    if autocast and target.is_floating_point():
+        target = target.to(input.dtype)
+    if not isinstance(ignore_index, int):
+        raise TypeError(f"{_OP}: ignore_index must be an integer, got {type(ignore_index).__name__}")
     _check_tensors(input, weight, target, bias, class_weight, total)
     _check_numbers(target_value, negative_value, clamp, chunk_bytes)
     dense = target.is_floating_point()
@@ -101,7 +108,7 @@ def linear_exp_ga_loss(
         None if class_weight is None else _float_constant("class_weight", class_weight), ignore_index, code,
         clamp, class_group, start, total, chunk_bytes)  # fmt: skip
     loss = loss_of(problem)
-    if code == _NONE:
+    if code == NONE:
         loss = loss.view(lead)
     return loss if autocast else loss.to(input.dtype)
 
@@ -138,9 +145,9 @@ def _check_tensors(input: Tensor, weight: Tensor, target: Tensor, bias: Tensor |
         raise TypeError(f"{_OP}: input must be float32, float64, float16 or bfloat16, got {input.dtype}")
     if input.dim() < 1:
         raise ValueError(f"{_OP}: input must be (..., D), got a 0-d tensor")
-    if weight.dim() != 2 or weight.shape[1] != input.shape[-1] or weight.shape[0] < 1:
+    if weight.dim() != 2 or weight.shape[1] != input.shape[-1] or weight.numel() == 0:
         raise ValueError(
-            f"{_OP}: weight must be (C, D) with C >= 1, D = {input.shape[-1]} as in input, got {_shape(weight)}"
+            f"{_OP}: weight must be (C, D) with C and D >= 1, D = {input.shape[-1]} as in input, got {_shape(weight)}"
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"{_OP}: bias must be (C,) = ({weight.shape[0]},), got {_shape(bias)}")

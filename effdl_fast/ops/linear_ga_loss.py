@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from effdl_fast.ops._dispatch import REFERENCE, route
-from effdl_fast.ops._ga_loss import ga_loss, reference, register
+from effdl_fast.ops._ga_loss import ga_loss, register
+from effdl_fast.ops._ga_loss_ref import reference
 
 register("linear_ga_loss")
 
@@ -24,7 +25,7 @@ def linear_ga_loss(
     Thesis sec. 4.3 ("Linear+MSE"; Table 4.2 uses targets {-1, 1}). The mean is over samples, not over samples times
     classes as in F.mse_loss. All arguments, the returned loss and the errors are those of `exp_ga_loss`.
     """
-    way = route(logits)
+    way = route("linear_ga_loss", "logits", logits)
     if way == REFERENCE:
         return linear_ga_loss_ref(
             logits, target, target_value=target_value, negative_value=negative_value, weight=weight,

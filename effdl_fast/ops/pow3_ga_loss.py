@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from effdl_fast.ops._dispatch import REFERENCE, route
-from effdl_fast.ops._ga_loss import ga_loss, reference, register
+from effdl_fast.ops._ga_loss import ga_loss, register
+from effdl_fast.ops._ga_loss_ref import reference
 
 register("pow3_ga_loss")
 
@@ -31,7 +32,7 @@ def pow3_ga_loss(
 
     All other arguments, the returned loss and the errors are those of `exp_ga_loss`.
     """
-    way = route(logits)
+    way = route("pow3_ga_loss", "logits", logits)
     if way == REFERENCE:
         return pow3_ga_loss_ref(
             logits, target, alpha=alpha, beta=beta, target_value=target_value, negative_value=negative_value,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import effdl_fast as ef
-from effdl_fast.ops._ga_loss import _broadcast_alpha
+from effdl_fast.ops._ga_loss_ref import spread_alpha
 from effdl_fast.testing.backends import forced, simd
 from effdl_fast.testing.tolerance import assert_as_accurate
 
@@ -63,7 +63,7 @@ def _terms(op, call):
         factor = factor * rows.unsqueeze(1)
     options = {k: v for k, v in options.items() if k not in ("ignore_index", "reduction")}
     if isinstance(options.get("alpha"), torch.Tensor):
-        options["alpha"] = _broadcast_alpha(op.name, options["alpha"], x).expand(x.shape).reshape(-1)
+        options["alpha"] = spread_alpha(op.name, options["alpha"], x.shape).expand(x.shape).reshape(-1)
 
     def alone(t, **more):
         leaf = x.reshape(-1, 1).detach().requires_grad_()
@@ -297,7 +297,8 @@ def test_offsets_past_two_billion_elements(op, backend, shape, strides):
         leaf = near.clone().requires_grad_()
         expected = op.run(leaf, target)
         expected.backward()
-    assert torch.equal(loss, expected)
+    # Rows that adjoin are summed as one, distant ones each by itself.
+    torch.testing.assert_close(loss, expected, rtol=64 * torch.finfo(dtype).eps, atol=0)
     assert torch.equal(far, leaf.grad)
 
 

@@ -260,3 +260,85 @@ else:
         expected = loss_and_grad(op.ref, call.to(torch.float64), upstream)
         torch.testing.assert_close(loss.double(), expected[0], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(grad.double(), expected[1], rtol=1e-5, atol=1e-5)
+
+
+# ---- what is 0 for ignored samples, whatever comes from above ----
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_ignored_samples_get_no_gradient_from_a_bad_upstream(op, backend, dtype, reduction, bad):
+    for spatial in ((), (3, 2)):
+        x, target = sample(backend, (4, 5, *spatial))
+        target[1] = -100
+        leaf = x.to(dtype).requires_grad_()
+        loss = op.run(leaf, target, reduction=reduction)
+        up = torch.full_like(loss, bad)
+        loss.backward(up)
+        assert (leaf.grad[1] == 0).all()
+        assert not torch.isfinite(leaf.grad[0]).all()
+
+
+def test_mean_over_weightless_samples_has_no_gradient(op, backend, dtype):
+    x, target = sample(backend, (4, 5))
+    weight = torch.zeros(5, device=backend.device)
+    leaf = x.to(dtype).requires_grad_()
+    loss = op.run(leaf, target, weight=weight)
+    loss.backward()
+    assert torch.isnan(loss)
+    assert (leaf.grad == 0).all()
+
+
+# ---- routes around the kernel ----
+
+
+def test_forward_mode_goes_through_the_reference(op, backend):
+    from torch.autograd import forward_ad
+
+    x, target = sample(backend)
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(5)).to(x)
+    leaf = x.clone().requires_grad_()
+    op.run(leaf, target).backward()
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(op.run(forward_ad.make_dual(x, direction), target)).tangent
+    torch.testing.assert_close(tangent, (leaf.grad * direction).sum(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::torch.jit.TracerWarning")
+def test_trace_records_the_op(op, backend):
+    x, target = sample(backend)
+    traced = torch.jit.trace(lambda a, b: op.run(a, b), (x, target))
+    other, index = sample(backend, seed=1)
+    torch.testing.assert_close(traced(other, index), op.run(other, index))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_batch_of_upstream_gradients(op, backend, reduction):
+    x, target = sample(backend)
+    leaf = x.requires_grad_()
+    loss = op.run(leaf, target, reduction=reduction)
+    ups = torch.randn((3, *loss.shape), generator=torch.Generator().manual_seed(2)).to(loss)
+    batched = torch.autograd.grad(loss, leaf, ups, is_grads_batched=True, retain_graph=True)[0]
+    single = [torch.autograd.grad(loss, leaf, up, retain_graph=True)[0] for up in ups]
+    torch.testing.assert_close(batched, torch.stack(single))
+
+
+def test_gradient_of_a_kept_graph_is_the_callers_own(op, backend):
+    x, target = sample(backend)
+    loss = op.run(x.requires_grad_(), target)
+    first = torch.autograd.grad(loss, x, retain_graph=True)[0]
+    kept = first.clone()
+    first.mul_(2)
+    assert torch.equal(torch.autograd.grad(loss, x)[0], kept)
+
+
+def test_dense_targets_of_another_dtype_under_autocast(op, backend):
+    x, _ = sample(backend)
+    dense = torch.softmax(torch.randn(x.shape, generator=torch.Generator().manual_seed(3)).to(x), 1)
+    half = x.bfloat16()
+    with pytest.raises(TypeError, match="dense target must have the dtype of logits"):
+        op.run(half, dense)
+    with torch.autocast(backend.device.type, dtype=torch.bfloat16):
+        loss = op.run(half, dense)
+    assert loss.dtype is torch.float32
+    torch.testing.assert_close(loss, op.ref(half.float(), dense.bfloat16().float()), rtol=1e-5, atol=1e-6)
