@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kItemElements = 16384;   // logits per work item: sums are reproducible whatever the thread count
 constexpr int64_t kGrainElements = 32768;  // below twice this a second thread costs more than it saves
-// Gradients this large are written past the cache into huge pages: measured in docs/ops/exp_ga_loss.md.
+// Gradients this large are stored past the cache into huge pages: measured in docs/ops/exp_ga_loss.md.
 constexpr int64_t kStreamBytes = int64_t{8} << 20;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kPackElements = 1024;

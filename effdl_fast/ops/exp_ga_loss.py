@@ -46,8 +46,9 @@ def exp_ga_loss(
         reduction: "none" (one loss per sample, shape of a class-index target), "mean" over the samples that are not
             ignored, or "sum". A mean over nothing is NaN.
         inplace: overwrite logits with the gradient instead of allocating it; the backward pass applies the upstream
-            gradient (and for float16 means the division) there too. Autograd's version check catches any later use of
-            the old values. A leaf that requires grad is refused. Under torch.compile it has no effect.
+            gradient (and for float16 means the division) there too. If autograd saved the old values for another
+            backward, its version check raises; plain reads afterwards see the gradient. A leaf that requires grad is
+            refused. No effect under torch.compile, torch.func and for tensor subclasses.
         clamp: where x + ln(alpha) exceeds this number, the exponential goes on as its tangent, so that neither loss nor
             gradient overflows. None: never.
 
