@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from effdl_fast import _C
-from effdl_fast.data import UserError
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce import plots, store
 from effdl_fast.reproduce.environment import environment
 

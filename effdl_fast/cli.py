@@ -1,7 +1,7 @@
 """The `effdl` command.
 
 A new command is a function with `@app.command()`; what it needs beyond typer is imported inside it, so that `effdl
---help` stays quick. A command returns None or its exit code. Errors of the user (effdl_fast.data.UserError,
+--help` stays quick. A command returns None or its exit code. Errors of the user (effdl_fast.errors.UserError,
 CorruptDataError, and the command-line parser's own) become one line on stderr and exit code 2; EFFDL_DEBUG=1 in the
 environment shows the traceback instead. Anything else is a defect and shows its traceback. Ctrl-C exits with 130.
 """
@@ -48,8 +48,7 @@ def _user_message(error: Exception) -> str | None:
     """One line for an error that is the user's to mend, None for a defect of the program."""
     if hasattr(error, "format_message"):  # the command-line parser's own errors, whichever parser typer was built on
         return " ".join(error.format_message().split())
-    from effdl_fast.data import UserError
-    from effdl_fast.errors import CorruptDataError
+    from effdl_fast.errors import CorruptDataError, UserError
 
     return " ".join(str(error).split()) if isinstance(error, (UserError, CorruptDataError)) else None
 
@@ -159,7 +158,7 @@ def find_harness() -> ModuleType:
         return importlib.import_module("effdl_fast.benchmarks.harness")
     tree = Path(__file__).resolve().parents[1]
     if not (tree / "benchmarks" / "harness.py").is_file():
-        from effdl_fast.data import MissingFileError
+        from effdl_fast.errors import MissingFileError
 
         raise MissingFileError(f"the benchmarks are neither in the installed package nor in {tree / 'benchmarks'}")
     if str(tree) not in sys.path:

@@ -27,26 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effdl_fast.errors import MissingFileError, MissingPackageError, UserError
+
 DIGITS_TEST_FRACTION = 0.2
 FASHION_MNIST_DIRS = (Path("/usr/share/datasets/fashion-mnist"),)  # where Debian's dataset-fashion-mnist puts its files
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 TRUSTED_CLASSES, MIN_OCCURRING = 100, 0.1  # more classes than this must occur at least in this part
 MAX_CHANNELS = 4  # an axis this short is read as channels (grey, RGB, RGBA)
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave (data, options, files); the message says what to mend.
-
-    The command line shows the message alone. Any other exception that reaches it is a defect and shows a traceback.
-    """
-
-
-class MissingFileError(UserError, FileNotFoundError):
-    """A file that the user named, or that has to be fetched first, is not there."""
-
-
-class MissingPackageError(UserError, ImportError):
-    """An optional package is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +242,7 @@ def _digits() -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise MissingPackageError("data: the digits need scikit-learn; pip install 'effdl-fast[demo]'") from error
+        raise MissingPackageError("data: the digits need scikit-learn; pip install scikit-learn") from error
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(
         x.reshape(-1, 8, 8), y, test_size=DIGITS_TEST_FRACTION, stratify=y, random_state=0
@@ -267,7 +254,7 @@ def _torchvision(name: str, root: Path, download: bool) -> Dataset:
     try:
         from torchvision import datasets
     except ImportError as error:
-        raise MissingPackageError("data: torchvision sets need torchvision; pip install 'effdl-fast[train]'") from error
+        raise MissingPackageError("data: torchvision sets need torchvision; pip install torchvision") from error
     kind: Callable | None = getattr(datasets, name, None)
     if name.startswith("_") or not isinstance(kind, type) or not issubclass(kind, datasets.VisionDataset):
         raise UserError(f"data: torchvision.datasets has no data set {name!r}")

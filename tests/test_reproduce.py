@@ -14,7 +14,7 @@ from torch.nn import functional as F
 pytest.importorskip("tqdm")
 
 import effdl_fast
-from effdl_fast.data import UserError
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce import command, environment, experiment, plots, report, runner, store, train
 from effdl_fast.reproduce.ch4 import curvature, table_4_1
 from effdl_fast.reproduce.ch4.parts import classify, mlp

@@ -267,6 +267,7 @@ def _norm(p: Problem, dtype: torch.dtype) -> Tensor:
 
 # ---- class slices over a torch.distributed group ----
 
+
 def _find_slice(p: Problem) -> Problem:
     """Fills in class_start and class_total from the sizes of all ranks' slices: one all-gather.
 

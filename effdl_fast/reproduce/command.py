@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from effdl_fast.data import Dataset, UserError, load
+from effdl_fast.data import Dataset, load
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce import plots, runner, store
 from effdl_fast.reproduce.experiment import Experiment, Plan, Result, chapters, experiments, find
 from effdl_fast.reproduce.train import cpu_threads

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from effdl_fast.data import Dataset, UserError
+from effdl_fast.data import Dataset
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce.report import Plot, Table
 
 PACKAGE = "effdl_fast.reproduce"

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from effdl_fast.data import MissingPackageError
+from effdl_fast.errors import MissingPackageError
 from effdl_fast.reproduce.report import Plot
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def require() -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise MissingPackageError("plots need matplotlib; pip install 'effdl-fast[plot]'") from error
+        raise MissingPackageError("plots need matplotlib; pip install matplotlib") from error
 
 
 def colour(label: str, index: int = 0) -> str:

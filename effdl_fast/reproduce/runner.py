@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 import effdl_fast
-from effdl_fast.data import Dataset, UserError
+from effdl_fast.data import Dataset
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce import store
 from effdl_fast.reproduce.environment import MOMENTARY, describe, environment
 from effdl_fast.reproduce.experiment import Experiment, Plan, Result, Trial, chapters, experiments, find

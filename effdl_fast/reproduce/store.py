@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from effdl_fast.data import UserError
+from effdl_fast.errors import UserError
 
 
 def require_folder(path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from effdl_fast.data import UserError
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce.experiment import Number
 
 WIDTH = Number(float, 0.01, 16)

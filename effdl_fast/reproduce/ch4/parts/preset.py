@@ -17,7 +17,8 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
-from effdl_fast.data import Dataset, UserError
+from effdl_fast.data import Dataset
+from effdl_fast.errors import UserError
 from effdl_fast.reproduce.ch4.parts.classify import OPTIONS, SCALING, classify, error_curves, error_table
 from effdl_fast.reproduce.ch4.parts.pyramidnet import pyramidnet
 from effdl_fast.reproduce.ch4.parts.vgg import vgg
