@@ -165,21 +165,26 @@ def scale(grad: Tensor, upstream: Tensor, norm: Tensor | None, reduction: int) -
 
     What is 0 stays 0 even if the upstream gradient is infinite or NaN: ignored samples get no gradient.
     """
-    if _is_batched(upstream):
-        return _times(grad, _per_class(grad, upstream, reduction) * (1.0 if norm is None else norm))
     keep = _keep_graph()
-    if grad.is_cuda:
+    if upstream.dim() == 0 and not grad.is_cuda:
+        try:
+            factor: Any = _C.ga_loss_cpu_factor(upstream, norm)
+        except TypeError:
+            if _is_batched(upstream):
+                return _times(grad, upstream * (1.0 if norm is None else norm))
+            raise
+        if factor == 1.0:
+            return grad.clone() if keep else grad
+        finite = math.isfinite(factor)
+    elif _is_batched(upstream):
+        return _times(grad, _per_class(grad, upstream, reduction) * (1.0 if norm is None else norm))
+    elif grad.is_cuda:
         out = torch.empty_like(grad) if keep else grad
         if grad.dim() > 3:
             _C.ga_loss_scale(grad.flatten(2), upstream.flatten(1) if upstream.dim() else upstream, norm, out.flatten(2))
         else:
             _C.ga_loss_scale(grad, upstream, norm, out)
         return out
-    if upstream.dim() == 0:
-        factor: Any = _C.ga_loss_cpu_factor(upstream, norm)
-        if factor == 1.0:
-            return grad.clone() if keep else grad
-        finite = math.isfinite(factor)
     else:
         factor = _per_class(grad, upstream, reduction)
         finite = bool(upstream.isfinite().all())
