@@ -117,7 +117,7 @@ sanitize: $(VENV)/.deps-dev suite
 	cd "$(SUITE)" && $(RUN) PYTHONPATH="$(TREE)/build/sanitize/site:$(SUITE)" EFFDL_TEST_SANITIZED=1 \
 		LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		HYPOTHESIS_MAX_EXAMPLES=20 $(PYTEST) -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
+		$(PYTEST) -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
 
 clean:
 	rm -rf build dist report effdl_fast/_C*.so $(VENV)/.installed

@@ -7,9 +7,9 @@
 namespace effdl::ga_loss {
 namespace {
 
-constexpr int64_t kOneBlockElements = 4096;  // a second block would cost a second kernel, which takes longer
+constexpr int64_t kOneBlockElements = 4096;  // a second block would need a second kernel; not tuned
 constexpr int64_t kCountFirstRows = 1024;    // fewer targets are counted by every block rather than by a kernel before
-constexpr int64_t kEnoughItems = 1024;       // fill any current GPU
+constexpr int64_t kEnoughItems = 1024;       // meant to fill a GPU; not tuned
 constexpr int64_t kMinPiece = 2048, kMaxPiece = 8192;
 constexpr int64_t kMaxPartials = 2 * kMaxBlocks;
 static_assert((kMaxPartials + kMaxPrepareBlocks) * sizeof(double) <= kWorkspaceBytes);

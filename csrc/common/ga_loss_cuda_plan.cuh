@@ -12,7 +12,7 @@ using cuda::Pack;
 using cuda::Real;
 
 constexpr int kThreads = 256;
-constexpr int kMaxBlocks = 2048;        // 4 full waves of 512 resident blocks; items beyond that are looped over
+constexpr int kMaxBlocks = 2048;        // items beyond that are looped over; not tuned
 constexpr int kMaxPrepareBlocks = 256;  // each block of the main kernel adds these up with one load per thread
 // Blocks per multiprocessor that the registers are made to suffice for.
 template <class T>

@@ -13,7 +13,8 @@ class LinearExpGALoss(nn.Module):
     """A linear head of `classes` outputs and `effdl_fast.ops.linear_exp_ga_loss` on it: no logits are stored.
 
     `forward(input, target)` is the loss, `logits(input)` the head alone, for evaluation. Parameters `weight` (C, D) and
-    `bias` (C,) have the names, shapes and initial values of nn.Linear's, so its state dict loads here.
+    `bias` (C,) have the names, shapes and initial values of nn.Linear's, so its state dict loads here (with
+    strict=False if alpha or class_weight is a tensor, and so a buffer).
 
     Args:
         in_features, classes: D and C. With `class_group`, classes is this rank's slice.
