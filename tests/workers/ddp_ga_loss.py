@@ -3,6 +3,7 @@
 Usage: ddp_ga_loss.py RANK STORE_FILE
 """
 
+import os
 import sys
 
 import torch
@@ -33,3 +34,7 @@ for criterion in (
     for ours, expected in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, expected.grad)
 dist.destroy_process_group()
+# DDP still holds the group, so gloo's threads live on; one that lets go of a tensor while the interpreter is being torn
+# down aborts the process (pytorch/pytorch#179291). The checks are done: leave without the teardown.
+sys.stdout.flush()
+os._exit(0)
