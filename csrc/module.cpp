@@ -15,6 +15,7 @@ void bind_exp_ga_loss(py::module_& m);
 void bind_pow3_ga_loss(py::module_& m);
 void bind_linear_ga_loss(py::module_& m);
 void bind_ga_loss_scale(py::module_& m);
+void bind_crc32c(py::module_& m);
 }  // namespace effdl
 
 static py::dict build_info() {
@@ -47,4 +48,5 @@ PYBIND11_MODULE(_C, m) {
   effdl::bind_pow3_ga_loss(m);
   effdl::bind_linear_ga_loss(m);
   effdl::bind_ga_loss_scale(m);
+  effdl::bind_crc32c(m);
 }
