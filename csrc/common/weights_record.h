@@ -1,0 +1,36 @@
+// The record of docs/format.md: one tensor's compressed weights.
+#pragma once
+#include <cstdint>
+
+#include "common/dtype.h"
+
+namespace effdl::record {
+
+enum Codec : uint8_t { kRaw = 0, kConstant = 1, kFixed = 2, kHuffman = 3, kRans = 4 };
+constexpr int kAuto = 5;  // only as a wish
+
+struct Header {  // as it lies in memory, little-endian
+  uint8_t magic[4];
+  uint8_t version, codec, dtype, bits;
+  uint64_t n;
+  double lo, hi;
+  uint8_t smallest_length, length_width, chunk_log2, zero;
+  uint32_t codebook_bytes;
+  uint64_t payload_bytes;
+};
+static_assert(sizeof(Header) == 48, "the format fixes the header");
+
+constexpr uint8_t kVersion = 1;
+constexpr int kRansBits = 14;  // frequencies sum up to 2^14
+
+Header make_header(Codec codec, Dtype dtype, int bits, int64_t n, double lo, double hi);
+Dtype dtype_of(const Header& header);
+
+// Bytes of the directory: 4 per chunk for huffman and rans.
+int64_t directory_bytes(const Header& header);
+
+// Copies the header out of `size` bytes. Returns what is wrong with it, null if all that can be said without looking at the
+// codebook holds; in particular that the parts fill `size` exactly.
+const char* read_header(const uint8_t* data, int64_t size, Header* header);
+
+}  // namespace effdl::record

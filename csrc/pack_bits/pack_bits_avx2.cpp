@@ -1,0 +1,9 @@
+#include <string.h>
+
+#include "pack_bits/pack_bits.h"
+#define EFFDL_LEVEL avx2
+#include "pack_bits/pack_bits_body.inl"
+
+namespace effdl::pack_bits {
+extern const Kernels kernels_avx2 = avx2::pack_bits_kernels();
+}  // namespace effdl::pack_bits
