@@ -1,41 +1,178 @@
 #include "common/lane_stream.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "common/parallel.h"
+#include "common/quantizer.h"
 
 namespace effdl::lanes {
+namespace {
 
+constexpr int64_t kGrain = 2;  // chunks that are worth a thread; decoders take two at a time
+
+int64_t symbols_of(int64_t n, int64_t chunk) { return std::min(kChunk, n - chunk * kChunk); }
+
+uint32_t size_of(const ChunkDirectory& directory, int64_t chunk) {
+  uint32_t bytes;
+  std::memcpy(&bytes, directory.sizes + 4 * chunk, sizeof(bytes));
+  return bytes;
+}
+
+// ---- writing ----
+
+// Encodes chunks one by one in a buffer of its own, since words are written downwards.
+class ChunkEncoder {
+ public:
+  ChunkEncoder(const Coder& coder, int64_t largest_chunk, CodeSource source, void* context)
+      : coder_(coder), source_(source), context_(context) {
+    const int64_t bytes = kHeadroom + chunk_bound(largest_chunk, coder.longest);
+    buffer_.reset(new uint8_t[static_cast<size_t>(bytes)]);
+    end_ = buffer_.get() + bytes;
+  }
+
+  // Returns the chunk's bytes, -1 if a code cannot be encoded.
+  int64_t encode(int64_t first, int64_t symbols, uint8_t* out) {
+    ChunkWriter writer;
+    for (uint32_t& x : writer.state) x = kFirstState;
+    writer.words = end_;
+    writer.lanes = lanes_of(symbols);
+    uint16_t tile[kQuantizeTile];
+    for (int64_t end = symbols; end > 0;) {
+      const int64_t begin = (end - 1) / kQuantizeTile * kQuantizeTile;
+      source_(context_, first + begin, end - begin, tile);
+      if (!coder_.encode(coder_.table, tile, end - begin, &writer)) return -1;
+      end = begin;
+    }
+    const size_t states = 4 * static_cast<size_t>(writer.lanes), words = static_cast<size_t>(end_ - writer.words);
+    std::memcpy(out, writer.state, states);
+    std::memcpy(out + states, writer.words, words);
+    return static_cast<int64_t>(states + words);
+  }
+
+ private:
+  const Coder& coder_;
+  CodeSource source_;
+  void* context_;
+  std::unique_ptr<uint8_t[]> buffer_;
+  uint8_t* end_;
+};
+
+// What one thread wrote: chunks without gaps between them, but with a gap before the first.
+struct Part {
+  int64_t first_chunk, begin, bytes;
+};
+
+int64_t move_together(std::vector<Part>* parts, uint8_t* payload) {
+  std::sort(parts->begin(), parts->end(), [](const Part& a, const Part& b) { return a.first_chunk < b.first_chunk; });
+  int64_t total = 0;
+  for (const Part& part : *parts) {
+    if (part.begin != total) std::memmove(payload + total, payload + part.begin, static_cast<size_t>(part.bytes));
+    total += part.bytes;
+  }
+  return total;
+}
+
+// ---- reading ----
+
+// Puts the first states into `reader`; false if one is impossible.
 bool open_chunk(const uint8_t* chunk, int64_t bytes, int64_t symbols, ChunkReader* reader) {
   reader->lanes = lanes_of(symbols);
   const int64_t states = 4 * reader->lanes;
-  if (bytes < states || bytes % 2 != 0) return false;
   std::memcpy(reader->state, chunk, static_cast<size_t>(states));
-  for (int l = 0; l < reader->lanes; ++l) {
-    if (reader->state[l] < kFirstState) return false;
-  }
   reader->next = chunk + states;
   reader->end = chunk + bytes;
-  return true;
+  return std::all_of(reader->state, reader->state + reader->lanes, [](uint32_t x) { return x >= kFirstState; });
 }
 
+// Whether every word was used and every state is back where the encoder began.
 bool closed(const ChunkReader& reader) {
-  bool ok = reader.next == reader.end;
-  for (int l = 0; l < reader.lanes; ++l) ok = ok && reader.state[l] == kFirstState;
+  return reader.next == reader.end &&
+         std::all_of(reader.state, reader.state + reader.lanes, [](uint32_t x) { return x == kFirstState; });
+}
+
+// `count` neighbouring chunks with equally many symbols, the first one at `data`.
+bool decode_chunks(const ChunkDirectory& directory, int64_t chunk, int count, const uint8_t* data, const Coder& coder,
+                   CodeSink sink, void* context) {
+  const uint8_t* limit = directory.payload + directory.payload_bytes;
+  const int64_t symbols = symbols_of(directory.n, chunk);
+  ChunkReader readers[2];
+  for (int c = 0; c < count; ++c) {
+    const uint32_t bytes = size_of(directory, chunk + c);
+    if (!open_chunk(data, bytes, symbols, &readers[c])) return false;
+    data += bytes;
+  }
+  uint16_t tiles[2][kQuantizeTile];
+  uint16_t* const out[2] = {tiles[0], tiles[1]};
+  for (int64_t from = 0; from < symbols; from += kQuantizeTile) {
+    const int64_t length = std::min(kQuantizeTile, symbols - from);
+    if (!coder.decode(coder.table, readers, count, length, limit, out)) return false;
+    for (int c = 0; c < count; ++c) sink(context, (chunk + c) * kChunk + from, length, tiles[c]);
+  }
+  return closed(readers[0]) && (count == 1 || closed(readers[1]));
+}
+
+}  // namespace
+
+int64_t stream_bound(int64_t n, int longest) {
+  const int64_t rest = n % kChunk;
+  return n / kChunk * chunk_bound(kChunk, longest) + (rest == 0 ? 0 : chunk_bound(rest, longest));
+}
+
+int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* context, uint8_t* payload,
+                      uint8_t* sizes) {
+  std::atomic<bool> ok{true};
+  std::mutex mutex;
+  std::vector<Part> parts;
+  auto body = [&](int64_t begin, int64_t end) {
+    ChunkEncoder encoder(coder, symbols_of(n, begin), source, context);
+    const int64_t start = begin * chunk_bound(kChunk, coder.longest);
+    uint8_t* to = payload + start;
+    for (int64_t c = begin; c < end; ++c) {
+      const int64_t bytes = encoder.encode(c * kChunk, symbols_of(n, c), to);
+      if (bytes < 0) {
+        ok = false;
+        return;
+      }
+      const uint32_t size = static_cast<uint32_t>(bytes);
+      std::memcpy(sizes + 4 * c, &size, sizeof(size));
+      to += bytes;
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    parts.push_back({begin, start, to - (payload + start)});
+  };
+  parallel_for(0, chunk_count(n), kGrain, body);
+  return ok ? move_together(&parts, payload) : -1;
+}
+
+bool consistent(const ChunkDirectory& directory) {
+  int64_t sum = 0;
+  for (int64_t c = 0; c < chunk_count(directory.n); ++c) {
+    const int64_t bytes = size_of(directory, c), symbols = symbols_of(directory.n, c);
+    if (bytes % 2 != 0 || bytes < 4 * lanes_of(symbols) || bytes > chunk_bound(symbols, kMaxCodeLength)) return false;
+    sum += bytes;
+  }
+  return sum == directory.payload_bytes;
+}
+
+bool decode_stream(const ChunkDirectory& directory, const Coder& coder, CodeSink sink, void* context) {
+  std::atomic<bool> ok{true};
+  auto body = [&](int64_t begin, int64_t end) {
+    const uint8_t* data = directory.payload;
+    for (int64_t c = 0; c < begin; ++c) data += size_of(directory, c);
+    for (int64_t c = begin; c < end && ok;) {
+      const int count = c + 1 < end && symbols_of(directory.n, c + 1) == kChunk ? 2 : 1;
+      if (!decode_chunks(directory, c, count, data, coder, sink, context)) ok = false;
+      for (int i = 0; i < count; ++i) data += size_of(directory, c + i);
+      c += count;
+    }
+  };
+  parallel_for(0, chunk_count(directory.n), kGrain, body);
   return ok;
-}
-
-ChunkWriter new_chunk(uint8_t* end_of_buffer, int64_t symbols) {
-  ChunkWriter writer;
-  for (uint32_t& x : writer.state) x = kFirstState;
-  writer.words = end_of_buffer;
-  writer.lanes = lanes_of(symbols);
-  return writer;
-}
-
-int64_t finish_chunk(const ChunkWriter& writer, const uint8_t* end_of_buffer, uint8_t* out) {
-  const int64_t states = 4 * writer.lanes, words = end_of_buffer - writer.words;
-  std::memcpy(out, writer.state, static_cast<size_t>(states));
-  std::memcpy(out + states, writer.words, static_cast<size_t>(words));
-  return states + words;
 }
 
 }  // namespace effdl::lanes

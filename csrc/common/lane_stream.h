@@ -26,20 +26,47 @@ struct ChunkReader {
   const uint8_t* end;  // of the chunk
   int lanes;
 };
-// Puts the first states into `reader`; false if the chunk's size is impossible.
-bool open_chunk(const uint8_t* chunk, int64_t bytes, int64_t symbols, ChunkReader* reader);
-// Whether every word was used and every state is back where the encoder began.
-bool closed(const ChunkReader& reader);
-
 // One chunk while it is written, downwards from `begin_of_words` = the end of a buffer.
 struct ChunkWriter {
   uint32_t state[kLanes];
   uint8_t* words;  // lowest one written
   int lanes;
 };
-ChunkWriter new_chunk(uint8_t* end_of_buffer, int64_t symbols);
-// States and words, to `out`; returns the chunk's bytes.
-int64_t finish_chunk(const ChunkWriter& writer, const uint8_t* end_of_buffer, uint8_t* out);
 constexpr int64_t kHeadroom = 64;  // bytes below the words that vector stores may overwrite
+
+// Where the chunks of a payload lie. `sizes` may have any alignment.
+struct ChunkDirectory {
+  const uint8_t* payload;
+  int64_t payload_bytes;
+  const uint8_t* sizes;  // uint32 per chunk
+  int64_t n;             // symbols in all
+};
+// Whether the sizes are possible and sum up to the payload.
+bool consistent(const ChunkDirectory& directory);
+
+// Codes come from a source and go to a sink in tiles of up to kQuantizeTile, from several threads:
+// symbols [first, first + count) are written to or read from `codes`.
+using CodeSource = void (*)(void* context, int64_t first, int64_t count, uint16_t* codes);
+using CodeSink = void (*)(void* context, int64_t first, int64_t count, const uint16_t* codes);
+
+// An entropy coder of tiles that start with lane 0. encode: last symbol first; false if a code cannot be encoded.
+// decode: the same tile of 1 or 2 chunks, chunk c to out[c]; reads nothing from `limit` on; false if a chunk has too
+// few words.
+struct Coder {
+  const void* table;
+  int longest;  // bits of a symbol at most
+  bool (*encode)(const void* table, const uint16_t* codes, int64_t count, ChunkWriter* writer);
+  bool (*decode)(const void* table, ChunkReader* chunks, int count, int64_t symbols, const uint8_t* limit,
+                 uint16_t* const* out);
+};
+
+// No payload of n codes of at most `longest` bits is larger.
+int64_t stream_bound(int64_t n, int longest);
+// Writes the chunks to `payload` (stream_bound bytes) and their sizes to `sizes` (uint32 each, any alignment), on
+// torch's threads. Returns the payload's bytes, or -1 if a code cannot be encoded.
+int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* context, uint8_t* payload,
+                      uint8_t* sizes);
+// False if a chunk is corrupt; the sink may have got anything then. The directory must be consistent.
+bool decode_stream(const ChunkDirectory& directory, const Coder& coder, CodeSink sink, void* context);
 
 }  // namespace effdl::lanes

@@ -50,7 +50,19 @@ void check_bits(int bits, int most, const char* op) {
   }
 }
 
-Quantizer quantizer_of(const TensorView& range, int bits, const char* op) {
+TensorView workspace_view(py::handle workspace, const TensorView& reference, int64_t bytes, const char* op) {
+  const TensorView w = dense_view(workspace, op, "workspace");
+  check_same_device(w, reference, op, "workspace", "the input");
+  check_dtype(w, Dtype::u8, op, "workspace");
+  if (w.numel() < bytes) {
+    fail_value(op, "workspace must have at least " + std::to_string(bytes) + " elements, got a " + describe(w));
+  }
+  return w;
+}
+
+void fail_no_cuda(const char* op) { fail_value(op, "this build of effdl_fast has no CUDA kernels"); }
+
+Quantizer quantizer_of(const TensorView& range, int bits, Dtype source, const char* op) {
   double lo, hi;
   if (range.dtype == Dtype::f64) {
     lo = static_cast<const double*>(range.data)[0];
@@ -59,12 +71,12 @@ Quantizer quantizer_of(const TensorView& range, int bits, const char* op) {
     lo = static_cast<const float*>(range.data)[0];
     hi = static_cast<const float*>(range.data)[1];
   }
-  if (!quantizable(lo, hi, bits, range.dtype)) {
-    fail_value(op, "lo and hi must be finite, lo <= hi, and not too far apart or too close together for " +
-                       std::string(dtype_name(range.dtype)) + ": got " + std::string(py::repr(py::float_(lo))) + " and " +
+  if (!quantizable(lo, hi, bits, source)) {
+    fail_value(op, "lo and hi must be finite, lo <= hi, and neither too far apart nor too close together for " +
+                       std::string(dtype_name(source)) + ": got " + std::string(py::repr(py::float_(lo))) + " and " +
                        std::string(py::repr(py::float_(hi))));
   }
-  return make_quantizer(lo, hi, bits, range.dtype);
+  return make_quantizer(lo, hi, bits, source);
 }
 
 Bytes::Bytes(py::handle object, const char* op, const char* arg) {

@@ -19,11 +19,15 @@ void check_dtype(const TensorView& tensor, Dtype want, const char* op, const cha
 void check_numel(const TensorView& tensor, int64_t want, const char* op, const char* arg);
 void check_bits(int bits, int most, const char* op);
 
-// The quantizer of a CPU range tensor (lo, hi): float64 for a float64 source, else float32.
-Quantizer quantizer_of(const TensorView& range, int bits, const char* op);
+// CUDA only: a contiguous tensor of at least `bytes` uint8 on the device of `reference`.
+TensorView workspace_view(pybind11::handle workspace, const TensorView& reference, int64_t bytes, const char* op);
+[[noreturn]] void fail_no_cuda(const char* op);
 
-// Bytes from a contiguous uint8 tensor, or on the CPU from any contiguous buffer (bytes, memoryview, mmap), for as long as
-// this object lives.
+// The quantizer of a CPU range tensor (lo, hi) for a source of this dtype.
+Quantizer quantizer_of(const TensorView& range, int bits, Dtype source, const char* op);
+
+// Bytes from a contiguous uint8 tensor, or on the CPU from any contiguous buffer (bytes, memoryview, mmap), for as long
+// as this object lives.
 class Bytes {
  public:
   Bytes(pybind11::handle object, const char* op, const char* arg);

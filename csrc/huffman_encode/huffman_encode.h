@@ -4,34 +4,33 @@
 
 #include "common/huffman_code.h"
 #include "common/lane_stream.h"
-#include "common/quantizer.h"
 #include "common/simd.h"
 
 namespace effdl {
 
 namespace huffman_encode {
-// Encodes `steps` steps of 32 codes, the last one first, below writer->words, of which lanes::kHeadroom bytes more may be
-// overwritten. table: an entry (huffman::encode_table) for every value a code may have. Returns the smallest entry used: 0
-// if a code has no code word.
+// Encodes `steps` steps of 32 codes, the last one first, below writer->words, of which lanes::kHeadroom bytes more may
+// be overwritten. table: an entry (huffman::encode_table) for every value a code may have. Returns the smallest entry
+// used: 0 if a code has no code word.
 struct Kernels {
   uint32_t (*steps)(const uint16_t* codes, int64_t steps, const uint32_t* table, lanes::ChunkWriter* writer);
 };
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
+
+// lanes::Coder::encode for tables of huffman::encode_table.
+bool encode_tile(const void* table, const uint16_t* codes, int64_t count, lanes::ChunkWriter* writer);
 }  // namespace huffman_encode
 
-// Where the codes come from: fills `codes` with symbols [first, first + count).
-using CodeSource = void (*)(void* context, int64_t first, int64_t count, uint16_t* codes);
-
-// No payload of n codes of at most `longest` bits is larger.
-int64_t huffman_bound(int64_t n, int longest);
-// Writes the chunks to `payload` (huffman_bound bytes) and their sizes to `sizes` (uint32 each, any alignment). The source
-// is called from several threads. Returns the payload's bytes, or -1 if a code has no code word.
-int64_t huffman_encode_cpu(int64_t n, const uint32_t* table, int longest, CodeSource source, void* context,
+// `table` has an entry for every value that a uint8 code (code_bytes 1) or uint16 code may have. payload:
+// lanes::stream_bound(n, longest) bytes; sizes: uint32 per chunk. Returns the payload's bytes, -1 if a code has no code
+// word.
+int64_t huffman_encode_cpu(const void* codes, int code_bytes, int64_t n, const uint32_t* table, int longest,
                            uint8_t* payload, uint8_t* sizes);
 
 #ifdef EFFDL_WITH_CUDA
-// Asynchronous on `stream`; device memory throughout. codes: uint8 if bins <= 256, else uint16. payload: huffman_bound(n,
-// 16) bytes; sizes: int32 per chunk. A code without a code word, or lengths that are not complete, make every size -1.
+// Asynchronous on `stream`; device memory throughout. codes: uint8 if bins <= 256, else uint16. payload:
+// stream_bound(n, 16) bytes; sizes: int32 per chunk. A code without a code word, or lengths that are not complete, make
+// every size -1.
 void huffman_encode_cuda(const void* codes, int64_t n, const uint8_t* lengths, int64_t bins, uint8_t* payload,
                          int32_t* sizes, void* workspace, int device, void* stream);
 int64_t huffman_encode_workspace_bytes(int64_t n, int64_t bins);
