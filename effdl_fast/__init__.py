@@ -6,9 +6,9 @@
 
 import torch  # noqa: F401  (the compiled module looks its thread pool and tensor types up in the loaded torch)
 
-from effdl_fast import _C, nn, ops
+from effdl_fast import _C, compress, nn, ops
 from effdl_fast.errors import CorruptDataError
 
 __version__: str = _C.build_info()["version"]
 
-__all__ = ["CorruptDataError", "__version__", "nn", "ops"]
+__all__ = ["CorruptDataError", "__version__", "compress", "nn", "ops"]

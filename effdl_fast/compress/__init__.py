@@ -1,0 +1,23 @@
+"""Weights in few bytes (thesis chapter 3): containers of compressed tensors, and training that exchanges them.
+
+>>> data = ef.compress.compress(model.state_dict())
+>>> model.load_state_dict(ef.compress.decompress(data))
+"""
+
+from effdl_fast.compress.api import compress, compress_bound, decompress, load, save
+from effdl_fast.compress.inspection import Inspection, TensorInfo, inspect
+from effdl_fast.compress.reader import Reader
+from effdl_fast.compress.writer import Writer
+
+__all__ = [
+    "Inspection",
+    "Reader",
+    "TensorInfo",
+    "Writer",
+    "compress",
+    "compress_bound",
+    "decompress",
+    "inspect",
+    "load",
+    "save",
+]

@@ -1,0 +1,235 @@
+"""Writing containers: into a file that appears whole or not at all, one tensor in memory at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from effdl_fast import _C
+from effdl_fast.compress import _format
+from effdl_fast.compress._format import ALIAS, RAW, RECORD, Entry
+from effdl_fast.compress._options import FLOATS, Options
+from effdl_fast.compress._ties import find_ties
+
+_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
+
+
+class AtomicFile:
+    """A new file beside `path` that takes its place on `commit` and is gone after `discard`."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.realpath(path))  # a link stays a link
+        self.temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
+        self.file = open(self.temporary, "xb")  # noqa: SIM115
+
+    def commit(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        os.replace(self.temporary, self.path)
+        if os.name == "posix":  # the new name lasts only when the folder does
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def discard(self) -> None:
+        self.file.close()
+        self.temporary.unlink(missing_ok=True)
+
+
+class Sink:
+    """Lays out a container in a binary stream: what `Writer` does for a file and `compress` in memory."""
+
+    def __init__(self, stream: BinaryIO, options: Options, single: bool, metadata: Mapping[str, str] | None) -> None:
+        self.stream, self.options, self.single = stream, options, single
+        self.metadata = dict(metadata or {})
+        for pair in self.metadata.items():
+            if not all(isinstance(text, str) for text in pair):
+                raise TypeError(f"{options.caller}: metadata must be strings by strings, got {pair!r}")
+        self.entries: list[Entry] = []
+        self.names: set[str] = set()
+        self.position = 0
+        self._write(_format.header(single))
+
+    def tensor(self, name: str, x: Tensor) -> Entry:
+        caller, what = self.options.caller, f"tensor {name!r}" if name else "the tensor"
+        dense = _dense(x, caller, what)
+        record = None
+        if dense.dtype in FLOATS and dense.numel() and self.options.codec != "raw":
+            record = self.options.record(dense, what)
+        # A record that saves no aligned unit only loses accuracy.
+        if record is not None and _format.aligned(record.numel()) < _format.aligned(dense.nbytes):
+            kind, data = RECORD, record.cpu()
+        else:
+            kind, data = RAW, dense.cpu().view(torch.uint8)
+        crc = _C.crc32c(data)
+        entry = Entry(name, kind, x.dtype, tuple(x.shape), self.position, data.numel(), crc)
+        self._enter(entry)
+        self._write(data.numpy().data)
+        return entry
+
+    def alias(self, name: str, base: int, dtype: torch.dtype, shape: Sequence[int], offset: int, strides: Any) -> Entry:
+        entry = Entry(name, ALIAS, dtype, tuple(shape), offset, base, 0, tuple(strides))
+        self._enter(entry)
+        return entry
+
+    def finish(self) -> None:
+        self.stream.write(_format.ending(self.entries, self.metadata, self.single, self.position))
+
+    def _enter(self, entry: Entry) -> None:
+        if entry.name in self.names:
+            raise ValueError(f"{self.options.caller}: there is a tensor {entry.name!r} already")
+        self.names.add(entry.name)
+        self.entries.append(entry)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        """data and zeros up to the next aligned position."""
+        self.stream.write(data)
+        self.position += len(data)
+        rest = -self.position % _format.ALIGNMENT
+        self.stream.write(bytes(rest))
+        self.position += rest
+
+
+def _dense(x: Tensor, caller: str, what: str) -> Tensor:
+    """The elements in order, 1-D; of floats as they are, of other dtypes as integers of their size."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller}: {what} must be a torch.Tensor, got {type(x).__name__}")
+    if x.layout is not torch.strided or hasattr(x, "__tensor_flatten__") or x.device.type == "meta":
+        kind = type(x).__name__ if hasattr(x, "__tensor_flatten__") else f"layout {x.layout}, device {x.device}"
+        raise TypeError(f"{caller}: {what} must be a dense tensor with memory of its own, got {kind}")
+    if _format.dtype_code(x.dtype) is None:
+        raise TypeError(f"{caller}: {what} must not be quantized already, got {str(x.dtype).removeprefix('torch.')}")
+    if x.dim() > _format.MAX_DIMS:
+        raise ValueError(f"{caller}: {what} must have at most {_format.MAX_DIMS} dimensions, got {x.dim()}")
+    x = x.detach().resolve_conj().resolve_neg()
+    if x.dtype not in FLOATS:  # some dtypes cannot be copied as themselves
+        x = x.view(_SAME_SIZE[x.dtype.itemsize])
+    return x.contiguous().view(-1)
+
+
+def write_all(sink: Sink, content: Tensor | Mapping[str, Tensor]) -> None:
+    """A tensor, or a state dict in the order of its keys; tensors that share memory will share it again."""
+    caller = sink.options.caller
+    if isinstance(content, Tensor):
+        sink.tensor("", content)
+        sink.finish()
+        return
+    if not isinstance(content, Mapping):
+        raise TypeError(f"{caller}: expected a torch.Tensor or a state dict, got {type(content).__name__}")
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise TypeError(f"{caller}: the state dict's keys must be strings, got {name!r}")
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{caller}: tensor {name!r} must be a torch.Tensor, got {type(value).__name__}")
+    tensors = list(content.values())
+    ties = find_ties(tensors)
+    for i, (name, x) in enumerate(content.items()):
+        if i in ties:
+            sink.alias(name, ties[i].base, x.dtype, x.shape, ties[i].offset, ties[i].strides)
+        else:
+            sink.tensor(name, x)
+    sink.finish()
+
+
+class Writer:
+    """Writes a container tensor by tensor, for models larger than memory; only the tensor being added is in memory.
+
+    path: the file, which appears (or is replaced) when the writer is closed, whole and synced to disk, and not at all
+    if the `with` block is left by an exception. Options: see `compress`. metadata: strings by strings, kept as they
+    are.
+
+    >>> with Writer("model.efw", floor=5) as writer:
+    ...     for name, tensor in tensors:
+    ...         writer.add(name, tensor)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        floor: float = 6,
+        entropy_bits: int = 4,
+        sample: float = 0.03,
+        seed: int = 0,
+        codec: str = "huffman",
+        nonfinite: str = "error",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._output: AtomicFile | None = None
+        options = Options(floor, entropy_bits, sample, seed, codec, nonfinite, caller="Writer")
+        output = AtomicFile(path)
+        try:
+            self._sink = Sink(output.file, options, False, metadata)
+        except BaseException:
+            output.discard()
+            raise
+        self._output = output
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Compress `tensor` (any device, strides and dtype) and write it under `name`.
+
+        ValueError for a name that is there already and for NaN and infinity; TypeError for tensors without memory of
+        their own (sparse, meta, DTensor).
+        """
+        self._open().tensor(_checked(name), tensor)
+
+    def tie(self, name: str, to: str) -> None:
+        """Enter `name` as another name of the tensor `to`, which was added before; loaded, both share memory."""
+        sink = self._open()
+        base = next((i for i, e in enumerate(sink.entries) if e.name == to and e.kind != ALIAS), None)
+        if base is None:
+            raise ValueError(f"Writer: there is no tensor {to!r} to tie {name!r} to")
+        shape = sink.entries[base].shape
+        sink.alias(_checked(name), base, sink.entries[base].dtype, shape, 0, torch.empty(shape, device="meta").stride())
+
+    def close(self) -> None:
+        """Write the directory, sync, and move the file to its place. Nothing happens the second time."""
+        if self._output is None:
+            return
+        try:
+            self._sink.finish()
+            self._output.commit()
+        except BaseException:
+            self.abort()
+            raise
+        self._output = None
+
+    def abort(self) -> None:
+        """Give up: nothing is left behind, and a file that was there stays."""
+        if self._output is not None:
+            self._output.discard()
+            self._output = None
+
+    def _open(self) -> Sink:
+        if self._output is None:
+            raise ValueError("Writer: it is closed")
+        return self._sink
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def __del__(self) -> None:
+        if getattr(self, "_output", None) is not None:
+            self.abort()
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"Writer: name must be a string, got {type(name).__name__}")
+    return name
