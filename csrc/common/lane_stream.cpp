@@ -33,6 +33,7 @@ class ChunkEncoder {
     const int64_t bytes = kHeadroom + chunk_bound(largest_chunk, coder.longest);
     buffer_.reset(new uint8_t[static_cast<size_t>(bytes)]);
     end_ = buffer_.get() + bytes;
+    codes_.reset(new uint16_t[static_cast<size_t>(largest_chunk)]);
   }
 
   // Returns the chunk's bytes, -1 if a code cannot be encoded.
@@ -41,11 +42,10 @@ class ChunkEncoder {
     for (uint32_t& x : writer.state) x = kFirstState;
     writer.words = end_;
     writer.lanes = lanes_of(symbols);
-    uint16_t tile[kQuantizeTile];
+    source_(context_, first, symbols, codes_.get());  // the whole chunk at once: memory is read forwards
     for (int64_t end = symbols; end > 0;) {
       const int64_t begin = (end - 1) / kQuantizeTile * kQuantizeTile;
-      source_(context_, first + begin, end - begin, tile);
-      if (!coder_.encode(coder_.table, tile, end - begin, &writer)) return -1;
+      if (!coder_.encode(coder_.table, codes_.get() + begin, end - begin, &writer)) return -1;
       end = begin;
     }
     const size_t states = 4 * static_cast<size_t>(writer.lanes), words = static_cast<size_t>(end_ - writer.words);
@@ -59,6 +59,7 @@ class ChunkEncoder {
   CodeSource source_;
   void* context_;
   std::unique_ptr<uint8_t[]> buffer_;
+  std::unique_ptr<uint16_t[]> codes_;
   uint8_t* end_;
 };
 

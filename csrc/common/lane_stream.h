@@ -44,8 +44,8 @@ struct ChunkDirectory {
 // Whether the sizes are possible and sum up to the payload.
 bool consistent(const ChunkDirectory& directory);
 
-// Codes come from a source and go to a sink in tiles of up to kQuantizeTile, from several threads:
-// symbols [first, first + count) are written to or read from `codes`.
+// Codes come from a source in chunks and go to a sink in tiles of up to kQuantizeTile, from several threads: symbols
+// [first, first + count) are written to or read from `codes`.
 using CodeSource = void (*)(void* context, int64_t first, int64_t count, uint16_t* codes);
 using CodeSink = void (*)(void* context, int64_t first, int64_t count, const uint16_t* codes);
 

@@ -9,11 +9,11 @@
 namespace effdl {
 
 namespace huffman_encode {
-// Encodes `steps` steps of 32 codes, the last one first, below writer->words, of which lanes::kHeadroom bytes more may
-// be overwritten. table: an entry (huffman::encode_table) for every value a code may have. Returns the smallest entry
-// used: 0 if a code has no code word.
+// Encodes `steps` steps of 32 symbols, given by their entries of huffman::encode_table, the last one first, below
+// writer->words, of which lanes::kHeadroom bytes more may be overwritten. Returns the smallest entry: 0 if a symbol has no
+// code word.
 struct Kernels {
-  uint32_t (*steps)(const uint16_t* codes, int64_t steps, const uint32_t* table, lanes::ChunkWriter* writer);
+  uint32_t (*steps)(const uint32_t* entries, int64_t steps, lanes::ChunkWriter* writer);
 };
 extern const Kernels kernels_scalar, kernels_avx2, kernels_avx512;
 

@@ -1,7 +1,7 @@
-// Steps of 32 codes for one SIMD level: EFFDL_LEVEL names its namespace.
+// Steps of 32 symbols for one SIMD level: EFFDL_LEVEL names its namespace.
 namespace effdl::EFFDL_LEVEL {
 
-static uint32_t encode_steps(const uint16_t* codes, int64_t steps, const uint32_t* table, lanes::ChunkWriter* writer) {
+static uint32_t encode_steps(const uint32_t* entries, int64_t steps, lanes::ChunkWriter* writer) {
   constexpr int kVectors = lanes::kLanes / kLaneWidth;
   Lane x[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = lane_load(writer->state + v * kLaneWidth);
@@ -9,9 +9,9 @@ static uint32_t encode_steps(const uint16_t* codes, int64_t steps, const uint32_
   uint8_t* words = writer->words;
   for (int64_t step = steps - 1; step >= 0; --step) {
     for (int v = kVectors - 1; v >= 0; --v) {
-      const Lane entries = gather(table, lane_codes(codes + step * lanes::kLanes + v * kLaneWidth));
-      smallest = lane_min(smallest, entries);
-      x[v] = push(x[v], entries, &words);
+      const Lane entry = lane_load(entries + step * lanes::kLanes + v * kLaneWidth);
+      smallest = lane_min(smallest, entry);
+      x[v] = push(x[v], entry, &words);
     }
   }
   for (int v = 0; v < kVectors; ++v) lane_store(writer->state + v * kLaneWidth, x[v]);

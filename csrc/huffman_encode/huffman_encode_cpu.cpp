@@ -1,6 +1,9 @@
 // The scalar level, the run-time choice, and steps that do not fill all lanes.
+#include <string.h>
+
 #include <algorithm>
 
+#include "common/quantizer.h"
 #include "common/simd_lanes_scalar.h"
 #include "huffman_encode/huffman_encode.h"
 #define EFFDL_LEVEL scalar
@@ -18,24 +21,38 @@ const Kernels& kernels() {
   return *levels[static_cast<int>(simd_level())];
 }
 
-uint32_t encode_any(const uint16_t* codes, int64_t count, const uint32_t* table, lanes::ChunkWriter* writer) {
+// Scalar look-ups, two to a store, are faster than gathers (Zen 5: 1.6 times for AVX-512).
+void look_up(const uint16_t* codes, int64_t count, const uint32_t* table, uint32_t* entries) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    uint64_t four;
+    memcpy(&four, codes + i, 8);
+    const uint64_t a = table[four & 0xffff] | static_cast<uint64_t>(table[(four >> 16) & 0xffff]) << 32;
+    const uint64_t b = table[(four >> 32) & 0xffff] | static_cast<uint64_t>(table[four >> 48]) << 32;
+    memcpy(entries + i, &a, 8);
+    memcpy(entries + i + 2, &b, 8);
+  }
+  for (; i < count; ++i) entries[i] = table[codes[i]];
+}
+
+uint32_t encode_any(const uint32_t* entries, int64_t count, lanes::ChunkWriter* writer) {
   uint32_t least = 0xffffffffu;
   for (int64_t i = count - 1; i >= 0; --i) {
     uint32_t& x = writer->state[i % writer->lanes];
-    const uint32_t entry = table[codes[i]];
-    least = std::min(least, entry);
-    x = scalar::push(x, entry, &writer->words);
+    least = std::min(least, entries[i]);
+    x = scalar::push(x, entries[i], &writer->words);
   }
   return least;
 }
 
 }  // namespace
 
-bool encode_tile(const void* data, const uint16_t* codes, int64_t count, lanes::ChunkWriter* writer) {
-  const uint32_t* table = static_cast<const uint32_t*>(data);
+bool encode_tile(const void* table, const uint16_t* codes, int64_t count, lanes::ChunkWriter* writer) {
+  uint32_t entries[kQuantizeTile];
+  look_up(codes, count, static_cast<const uint32_t*>(table), entries);
   const int64_t whole = writer->lanes == lanes::kLanes ? count / lanes::kLanes * lanes::kLanes : 0;
-  uint32_t least = encode_any(codes + whole, count - whole, table, writer);
-  if (whole != 0) least = std::min(least, kernels().steps(codes, whole / lanes::kLanes, table, writer));
+  uint32_t least = encode_any(entries + whole, count - whole, writer);
+  if (whole != 0) least = std::min(least, kernels().steps(entries, whole / lanes::kLanes, writer));
   return least != 0;
 }
 
