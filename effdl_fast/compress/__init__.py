@@ -5,6 +5,7 @@
 """
 
 from effdl_fast.compress.api import compress, compress_bound, decompress, load, save
+from effdl_fast.compress.convert import from_safetensors, to_safetensors
 from effdl_fast.compress.inspection import Inspection, TensorInfo, inspect
 from effdl_fast.compress.reader import Reader
 from effdl_fast.compress.writer import Writer
@@ -17,7 +18,9 @@ __all__ = [
     "compress",
     "compress_bound",
     "decompress",
+    "from_safetensors",
     "inspect",
     "load",
     "save",
+    "to_safetensors",
 ]

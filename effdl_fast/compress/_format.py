@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,6 +20,8 @@ ALIGNMENT = 64  # of the header and of every tensor's bytes
 RAW, RECORD, ALIAS = range(3)  # kinds of entries
 MAX_DIMS = 64  # that torch's operators take
 LARGEST = (1 << 63) - 1  # bytes or elements: torch counts in int64
+
+Progress = Callable[[int], Any]  # called with the bytes in memory of each tensor that is done
 
 _HEADER = struct.Struct("<4sBB58x")
 _COUNTS = struct.Struct("<QQ")

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from effdl_fast.compress import _format
+from effdl_fast.compress._format import Progress
+from effdl_fast.compress._memory import as_buffer
 from effdl_fast.compress._options import Options
-from effdl_fast.compress.reader import Container, Device, buffer, map_file
+from effdl_fast.compress.reader import Container, Device, map_file
 from effdl_fast.compress.writer import AtomicFile, Sink, write_all
 
 Content = Tensor | Mapping[str, Tensor]
@@ -64,7 +66,7 @@ def decompress(data: Any, *, device: Device = None, max_elements: int | None = N
     Raises CorruptDataError for data that are truncated, altered, have bytes after their end, or are of an unknown
     version, before anything is allocated for the tensor concerned.
     """
-    return Container(buffer(data, "decompress"), max_elements).content(device)
+    return Container(as_buffer(data, "decompress"), max_elements).content(device)
 
 
 def save(
@@ -78,16 +80,19 @@ def save(
     codec: str = "huffman",
     nonfinite: str = "error",
     metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """`compress` into a file, tensor by tensor.
 
     The file appears, or is replaced, only when it is whole and on disk. metadata: strings by strings, kept beside the
-    tensors (`Reader.metadata`). Everything else as `compress`.
+    tensors (`Reader.metadata`). progress: called with the bytes in memory of each tensor that is done. Everything else
+    as `compress`.
     """
     options = Options(floor, entropy_bits, sample, seed, codec, nonfinite, caller="save")
     output = AtomicFile(path)
     try:
-        write_all(Sink(output.file, options, isinstance(tensor_or_state_dict, Tensor), metadata), tensor_or_state_dict)
+        sink = Sink(output.file, options, isinstance(tensor_or_state_dict, Tensor), metadata)
+        write_all(sink, tensor_or_state_dict, progress)
         output.commit()
     except BaseException:
         output.discard()
@@ -95,10 +100,17 @@ def save(
 
 
 def load(
-    path: str | os.PathLike[str], *, device: Device = None, max_elements: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: Device = None,
+    max_elements: int | None = None,
+    progress: Progress | None = None,
 ) -> Tensor | dict[str, Tensor]:
-    """What `save` was given; `decompress` of a file, which is mapped into memory, not read as a whole."""
-    return Container(memoryview(map_file(path)), max_elements).content(device)
+    """What `save` was given; `decompress` of a file, which is mapped into memory, not read as a whole.
+
+    progress: called with the bytes in memory of each tensor that is done.
+    """
+    return Container(memoryview(map_file(path)), max_elements).content(device, progress)
 
 
 def compress_bound(n: int, dtype: torch.dtype = torch.float32) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from effdl_fast.compress._format import ALIAS, RAW, Entry
-from effdl_fast.compress.reader import Container, buffer, map_file
+from effdl_fast.compress._memory import as_buffer
+from effdl_fast.compress.reader import Container, map_file
 
 _CODECS = ("raw", "constant", "fixed", "huffman", "rans")
 
@@ -100,7 +101,7 @@ def inspect(data_or_path: Any, *, verify: bool = False) -> Inspection:
     if isinstance(data_or_path, str | os.PathLike):
         data = memoryview(map_file(data_or_path))
     else:
-        data = buffer(data_or_path, "inspect")
+        data = as_buffer(data_or_path, "inspect")
     container = Container(data)
     tensors = []
     for e in container.entries:

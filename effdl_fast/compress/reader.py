@@ -8,29 +8,16 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from effdl_fast import _C, ops
 from effdl_fast.compress import _format
-from effdl_fast.compress._format import ALIAS, RECORD, Entry
+from effdl_fast.compress._format import ALIAS, RECORD, Entry, Progress
+from effdl_fast.compress._memory import copy_of
 from effdl_fast.errors import CorruptDataError
 
 Device = torch.device | str | int | None
-
-
-def buffer(data: Any, caller: str) -> memoryview:
-    """The bytes of a bytes-like object or of a uint8 tensor on the CPU."""
-    if isinstance(data, Tensor):
-        if data.dtype is not torch.uint8 or data.device.type != "cpu":
-            given = f"{data.dtype} on {data.device}"
-            raise TypeError(f"{caller}: data must be bytes or a uint8 tensor on the CPU, got {given}")
-        data = data.detach().contiguous().numpy()
-    try:
-        return memoryview(data).cast("B")
-    except TypeError as error:
-        raise TypeError(f"{caller}: data must be contiguous bytes, got {type(data).__name__}") from error
 
 
 def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
@@ -74,28 +61,27 @@ class Container:
         if e.kind == RECORD:
             self.record_header(e)
             out = torch.empty(e.elements, dtype=e.dtype, device=device)
-            ops.decompress_weights(stored if device.type == "cpu" else _copy(stored).to(device), out=out)
+            ops.decompress_weights(stored if device.type == "cpu" else copy_of(stored).to(device), out=out)
             return out.view(e.shape)
-        return _copy(stored).view(e.dtype).view(e.shape).to(device)
+        return copy_of(stored).view(e.dtype).view(e.shape).to(device)
 
     def view(self, e: Entry, base: Tensor) -> Tensor:
         """The alias `e` of its base as `tensor` gives it."""
         return base.as_strided(e.shape, e.strides, e.offset)
 
-    def content(self, device: Device) -> Tensor | dict[str, Tensor]:
+    def content(self, device: Device, progress: Progress | None = None) -> Tensor | dict[str, Tensor]:
         """All there is, as it was given to `compress` or `save`."""
-        stored = {i: self.tensor(e, device) for i, e in enumerate(self.entries) if e.kind != ALIAS}
+        stored = {}
+        for i, e in enumerate(self.entries):
+            if e.kind != ALIAS:
+                stored[i] = self.tensor(e, device)
+            if progress is not None:
+                progress(e.nbytes)
         if self.directory.single:
             return stored[0]
         return {
             e.name: self.view(e, stored[e.size]) if e.kind == ALIAS else stored[i] for i, e in enumerate(self.entries)
         }
-
-
-def _copy(stored: memoryview) -> Tensor:
-    out = torch.empty(len(stored), dtype=torch.uint8, device="cpu")
-    out.numpy()[...] = np.frombuffer(stored, dtype=np.uint8)
-    return out
 
 
 class Reader(Mapping):
@@ -115,6 +101,16 @@ class Reader(Mapping):
         self.device = device
         self._container: Container | None = Container(memoryview(map_file(path)), max_elements)
         self._by_name = {e.name: e for e in self._container.entries}
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The directory as docs/format.md describes it."""
+        return self._open().entries
+
+    @property
+    def single(self) -> bool:
+        """Whether this is a tensor rather than a state dict."""
+        return self._open().directory.single
 
     @property
     def metadata(self) -> dict[str, str]:

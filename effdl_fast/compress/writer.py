@@ -14,11 +14,10 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.compress import _format
-from effdl_fast.compress._format import ALIAS, RAW, RECORD, Entry
+from effdl_fast.compress._format import ALIAS, RAW, RECORD, Entry, Progress
+from effdl_fast.compress._memory import bytes_of, integers
 from effdl_fast.compress._options import FLOATS, Options
 from effdl_fast.compress._ties import find_ties
-
-_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 
 
 class AtomicFile:
@@ -74,7 +73,7 @@ class Sink:
         crc = _C.crc32c(data)
         entry = Entry(name, kind, x.dtype, tuple(x.shape), self.position, data.numel(), crc)
         self._enter(entry)
-        self._write(data.numpy().data)
+        self._write(bytes_of(data))
         return entry
 
     def alias(self, name: str, base: int, dtype: torch.dtype, shape: Sequence[int], offset: int, strides: Any) -> Entry:
@@ -111,17 +110,17 @@ def _dense(x: Tensor, caller: str, what: str) -> Tensor:
         raise TypeError(f"{caller}: {what} must not be quantized already, got {str(x.dtype).removeprefix('torch.')}")
     if x.dim() > _format.MAX_DIMS:
         raise ValueError(f"{caller}: {what} must have at most {_format.MAX_DIMS} dimensions, got {x.dim()}")
-    x = x.detach().resolve_conj().resolve_neg()
-    if x.dtype not in FLOATS:  # some dtypes cannot be copied as themselves
-        x = x.view(_SAME_SIZE[x.dtype.itemsize])
+    x = x.detach().resolve_conj().resolve_neg() if x.dtype in FLOATS else integers(x)
     return x.contiguous().view(-1)
 
 
-def write_all(sink: Sink, content: Tensor | Mapping[str, Tensor]) -> None:
+def write_all(sink: Sink, content: Tensor | Mapping[str, Tensor], progress: Progress | None = None) -> None:
     """A tensor, or a state dict in the order of its keys; tensors that share memory will share it again."""
+    progress = progress or (lambda size: None)
     caller = sink.options.caller
     if isinstance(content, Tensor):
         sink.tensor("", content)
+        progress(content.nbytes)
         sink.finish()
         return
     if not isinstance(content, Mapping):
@@ -138,6 +137,7 @@ def write_all(sink: Sink, content: Tensor | Mapping[str, Tensor]) -> None:
             sink.alias(name, ties[i].base, x.dtype, x.shape, ties[i].offset, ties[i].strides)
         else:
             sink.tensor(name, x)
+        progress(x.nbytes)
     sink.finish()
 
 
