@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ COLOURS = {
     "pow3-GA": "#2b9348",
     "ours": "#1f5fbf",
     "floor": "#aab0bb",
+    "layer 1": "#1f77b4",
+    "layer 2": "#e8762c",
+    "layer 3": "#2b9348",
 }
 OTHER_COLOURS = ("#8a6d3b", "#17a2a2", "#7a5bd0", "#c2a100", "#999999")
 PANEL = (4.6, 3.4)  # inches, one panel
@@ -83,6 +87,37 @@ def histograms(
         axis.stairs(counts, edges, fill=True, color=colour(label), alpha=0.85)
         _logarithmic(axis, "y")
         _dress(axis, title, x, "count")
+    return _render(figure, name, caption)
+
+
+def spreads(
+    name: str,
+    caption: str,
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    x: str,
+    y: Mapping[str, str],
+    columns: int = 2,
+) -> Plot:
+    """Samples by category: panels[title][category] = values; y[title] names their axis.
+
+    A dot for each value, a box of one standard deviation around the mean, the median in red, a line through the means.
+    """
+    figure, axes = _grid(len(panels), columns, width=5.6)
+    for axis, (title, samples) in zip(axes, panels.items(), strict=True):
+        places = range(len(samples))
+        means = [statistics.fmean(values) for values in samples.values()]
+        deviations = [statistics.pstdev(values) for values in samples.values()]
+        bottoms = [mean - deviation for mean, deviation in zip(means, deviations, strict=True)]
+        heights = [2 * deviation for deviation in deviations]
+        axis.use_sticky_edges = False
+        axis.bar(places, heights, bottom=bottoms, width=0.6, color="#dfe7f5", edgecolor=COLOURS["ours"], linewidth=0.8)
+        for place, values in zip(places, samples.values(), strict=True):
+            axis.plot([place] * len(values), values, "o", color="#4a4f5a", markersize=2.5, alpha=0.6)
+            axis.hlines(statistics.median(values), place - 0.3, place + 0.3, color="#c22f2f", linewidth=1.5, zorder=4)
+        axis.plot(places, means, color=COLOURS["ours"], linewidth=1.2)
+        axis.set_xticks(places, list(samples), rotation=45 if max(map(len, samples)) > 3 else 0)
+        _dress(axis, title, x, y[title])
     return _render(figure, name, caption)
 
 

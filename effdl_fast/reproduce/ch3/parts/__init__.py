@@ -1,0 +1,1 @@
+"""Networks, exchanges and views that the experiments of chapter 3 share."""
