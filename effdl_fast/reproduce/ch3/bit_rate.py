@@ -69,7 +69,7 @@ def figures(result: Result) -> list[Plot]:
             for kind in ("bits", "huffman", "record"):
                 values = rates(result, name(c, "ceil", start), kind)
                 if values is not None:
-                    shown = "raw" if kind == "bits" else kind
+                    shown = {"bits": "raw", "huffman": "Huffman-coded", "record": "everything sent"}[kind]
                     lines[shown] = (list(range(1, len(values) + 1)), values)
             panels[f"c = {c}, M = 4{',' if start else ''}{start}"] = lines
     caption = (
