@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/half.h"
 #include "common/lane_stream.h"
 #include "common/quantizer.h"
 
@@ -12,8 +13,14 @@ namespace {
 constexpr Dtype kDtypes[] = {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::bf16};
 constexpr uint8_t kMagic[4] = {'E', 'F', 'W', 'R'};
 
-bool exact_in(double v, Dtype dtype) {
-  return dtype == Dtype::f64 || static_cast<double>(static_cast<float>(v)) == v;
+// Whether lo or hi may be this: finite, exact in the dtype, and not -0.
+bool writable(double v, Dtype dtype) {
+  if (!std::isfinite(v) || (v == 0.0 && std::signbit(v))) return false;
+  if (dtype == Dtype::f64) return true;
+  const float f = static_cast<float>(v);
+  if (static_cast<double>(f) != v) return false;
+  if (dtype == Dtype::f16) return half_to_float(float_to_half(f)) == f;
+  return dtype != Dtype::bf16 || bfloat16_to_float(float_to_bfloat16(f)) == f;
 }
 
 uint64_t codebook_bytes(const Header& h) {
@@ -23,8 +30,8 @@ uint64_t codebook_bytes(const Header& h) {
 
 const char* check_coded(const Header& h) {
   if (h.bits < 1 || h.bits > 16) return "bits must be 1 to 16";
-  if (!quantizable(h.lo, h.hi, h.bits, dtype_of(h))) return "lo and hi are no range";
-  if (!exact_in(h.lo, dtype_of(h)) || !exact_in(h.hi, dtype_of(h))) return "lo and hi are not exact in the dtype";
+  if (!writable(h.lo, dtype_of(h)) || !writable(h.hi, dtype_of(h))) return "lo and hi are not exact in the dtype";
+  if (h.lo >= h.hi || !quantizable(h.lo, h.hi, h.bits, dtype_of(h))) return "lo and hi are no range";
   if (h.codec == kFixed) {
     if (h.smallest_length != 0 || h.length_width != 0 || h.chunk_log2 != 0) return "fields that must be 0 are not";
     if (h.codebook_bytes != 0) return "a fixed record has no codebook";
@@ -89,8 +96,8 @@ const char* read_header(const uint8_t* data, int64_t size, Header* header) {
       return "fields that must be 0 are not";
     }
     const bool raw = h.codec == kRaw;
-    if (!std::isfinite(h.lo) || h.lo != h.hi || (raw && h.lo != 0.0)) return "lo and hi are not what the codec asks for";
-    if (!exact_in(h.lo, dtype_of(h))) return "lo is not exact in the dtype";
+    if (!writable(h.lo, dtype_of(h)) || !writable(h.hi, dtype_of(h))) return "lo and hi are not exact in the dtype";
+    if (h.lo != h.hi || (raw && h.lo != 0.0)) return "lo and hi are not what the codec asks for";
     if (!raw && h.n == 0) return "a constant record without elements";
     const uint64_t payload = raw ? h.n * static_cast<uint64_t>(dtype_size(dtype_of(h))) : 0;
     if (h.payload_bytes != payload) return "n and the payload disagree";

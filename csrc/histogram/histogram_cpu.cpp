@@ -60,7 +60,7 @@ int64_t histogram_cpu(const void* codes, int code_bytes, int64_t n, int64_t bins
                            : level.count16(static_cast<const uint16_t*>(codes) + begin, end - begin, bins, tables);
   };
   const uint32_t largest = sum_tables(n, bins, counts, count);
-  return n == 0 ? -1 : largest;
+  return n == 0 ? int64_t{-1} : int64_t{largest};
 }
 
 void quantize_histogram_cpu(const void* x, Dtype dtype, int64_t n, const Quantizer& q, int64_t* counts) {
