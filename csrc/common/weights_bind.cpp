@@ -81,7 +81,12 @@ Quantizer quantizer_of(const TensorView& range, int bits, Dtype source, const ch
 
 Bytes::Bytes(py::handle object, const char* op, const char* arg) {
   if (PyObject_CheckBuffer(object.ptr()) != 0) {
-    if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+    if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_SIMPLE) != 0) {
+      if (PyErr_ExceptionMatches(PyExc_BufferError) == 0) throw py::error_already_set();
+      PyErr_Clear();
+      fail_value(op,
+                 std::string(arg) + " must be contiguous, got a " + Py_TYPE(object.ptr())->tp_name + " that is not");
+    }
     data = static_cast<const uint8_t*>(buffer_.buf);
     size = buffer_.len;
     return;
