@@ -48,6 +48,15 @@ void launch(const char* op, void (*kernel)(Parameters...), int blocks, int threa
   check(cudaGetLastError(), op);
 }
 
+// The same with `bytes` of dynamic shared memory, which may be more than a kernel gets unasked.
+template <class... Parameters, class... Arguments>
+void launch_shared(const char* op, void (*kernel)(Parameters...), int blocks, int threads, int bytes, void* stream,
+                   Arguments&&... arguments) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), op);
+  kernel<<<blocks, threads, bytes, static_cast<cudaStream_t>(stream)>>>(std::forward<Arguments>(arguments)...);
+  check(cudaGetLastError(), op);
+}
+
 // Storage types compute in float, double in itself.
 template <class T>
 struct Arithmetic {

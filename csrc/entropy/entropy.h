@@ -24,8 +24,8 @@ Sample make_sample(int64_t n, double fraction, int64_t seed);
 #endif
 // floor(a * b / c) without overflow, for a * b / c < 2^63, 0 <= a <= c.
 EFFDL_HOST_DEVICE inline int64_t multiply_divide(int64_t a, int64_t b, int64_t c) {
-  return b / c * a + static_cast<int64_t>(static_cast<uint64_t>(b % c) * static_cast<uint64_t>(a) /
-                                          static_cast<uint64_t>(c));
+  return b / c * a +
+         static_cast<int64_t>(static_cast<uint64_t>(b % c) * static_cast<uint64_t>(a) / static_cast<uint64_t>(c));
 }
 // First element of run j.
 EFFDL_HOST_DEVICE inline int64_t run_start(const Sample& sample, int64_t j) {
@@ -44,11 +44,14 @@ double entropy_cpu(const void* x, Dtype dtype, const Sample& sample, const Quant
 int bits_for_entropy(double entropy, double floor);
 
 #ifdef EFFDL_WITH_CUDA
-// Asynchronous on `stream`; device memory throughout. out: float64, NaN if an element of x is not finite or its range is not
-// quantizable.
+// Asynchronous on `stream`; device memory throughout. out: float64, NaN if an element of x is not finite or its range
+// is not quantizable.
 void entropy_cuda(const void* x, Dtype dtype, const Sample& sample, int bits, double* out, void* workspace, int device,
                   void* stream);
 int64_t entropy_workspace_bytes();
+// The same over a range that min_max_cuda found. counts: 2^bits of scratch.
+void entropy_of_range_cuda(const void* x, Dtype dtype, const Sample& sample, int bits, const void* range, double* out,
+                           int64_t* counts, int device, void* stream);
 #endif
 
 }  // namespace effdl
