@@ -4,7 +4,7 @@ A test module of an op sets `OP = "<op>"`. Its tests then ask for
   op        the op, as a namespace: name, run, ref
   case      each of the op's cases (effdl_fast/testing/cases/<op>.py) that is meant for tests
   tiny      each case that is small enough for finite differences
-  backend   each backend that can run here (see effdl_fast/testing/backends.py)
+  backend   each backend that can run here and has kernels of OP (see effdl_fast/testing/backends.py)
   dtype     with backend: each dtype that this backend's kernels take
 """
 
@@ -44,12 +44,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         found = [c for c in all_cases.load(metafunc.module.OP) if c.test and (name == "case" or c.gradcheck)]
         metafunc.parametrize(name, found, ids=str)
     if "backend" in names:
+        backends = all_backends.backends(getattr(metafunc.module, "OP", None))
         if "dtype" in names:
-            pairs = [(b, d) for b in BACKENDS for d in b.dtypes]
+            pairs = [(b, d) for b in backends for d in b.dtypes]
             params = [pytest.param(b, d, id=f"{b}-{str(d)[6:]}", marks=_marks(b)) for b, d in pairs]
             metafunc.parametrize(("backend", "dtype"), params)
         else:
-            metafunc.parametrize("backend", [pytest.param(b, id=str(b), marks=_marks(b)) for b in BACKENDS])
+            metafunc.parametrize("backend", [pytest.param(b, id=str(b), marks=_marks(b)) for b in backends])
 
 
 def _marks(backend: all_backends.Backend) -> tuple[pytest.MarkDecorator, ...]:

@@ -96,6 +96,10 @@ def code_dtype(bits: int) -> torch.dtype:
     return torch.uint8 if bits <= 8 else torch.uint16
 
 
+def symbol_dtype(bins: int) -> torch.dtype:
+    return torch.uint8 if bins <= 256 else torch.uint16
+
+
 def range_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype is torch.float64 else torch.float32
 

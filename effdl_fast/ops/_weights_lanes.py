@@ -183,10 +183,12 @@ def _decode_chunks(payload: Tensor, starts: Tensor, sizes: Tensor, symbols: int,
     lanes = lanes_of(symbols)
     if bool((sizes < 4 * lanes).any()) or bool((sizes % 2 != 0).any()):
         raise CorruptDataError("a chunk is smaller than its states, or has half a word")
-    table = _huffman_table(code) if isinstance(code, HuffmanCode) else _rans_table(code)
     data = payload.long()
     where = starts[:, None] + 4 * torch.arange(lanes, device=payload.device)
     x = data[where] | data[where + 1] << 8 | data[where + 2] << 16 | data[where + 3] << 24
+    if bool((x < START).any()):
+        raise CorruptDataError("a state that no encoder has")
+    table = _huffman_table(code) if isinstance(code, HuffmanCode) else _rans_table(code)
     word, last = starts + 4 * lanes, starts + sizes  # where each chunk's next word is, and where it ends
     out = torch.empty(sizes.shape[0], symbols, dtype=torch.int64, device=payload.device)
     for begin in range(0, symbols, lanes):

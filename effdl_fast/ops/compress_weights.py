@@ -45,12 +45,13 @@ def compress_weights(
         seed: of the choice of that part, from 0 to 2^63 - 1.
         codec: "huffman", the thesis's; "rans", smaller where the entropy is low; "fixed", N bits for each element;
             "raw", nothing lost; "auto", the smallest of them. Where an entropy code would not pay, the plainer form is
-            kept. Constant tensors are stored as such by every codec.
+            kept. Constant tensors are stored as such by all but "raw".
         bits: N itself instead of the estimate, 1 to 16.
         nonfinite: "error", or "raw" to store a tensor with NaN or infinite elements as it is.
 
     Returns:
-        uint8 (size,) on x's device, which `decompress_weights` reads. At most 48 bytes more than x.
+        uint8 (size,) on x's device, which `decompress_weights` reads: a header of 48 bytes, and hardly ever more than
+        x itself takes.
 
     Raises:
         ValueError: NaN or infinite elements, unless nonfinite is "raw".
@@ -133,26 +134,24 @@ def compress_weights_ref(
     floor, entropy_bits, sample, seed, _, given, keep = _check(
         x, floor, entropy_bits, sample, seed, codec, bits, nonfinite
     )
-    x = x.detach().reshape(-1)
+    x = x.detach().reshape(-1).contiguous()
     n, dtype = x.shape[0], x.dtype
     raw = record.write(record.RAW, dtype, n, x.view(torch.uint8))
     if keep and not bool(x.isfinite().all()):
         return raw
     finite(op, x)
-    if n == 0:
+    if n == 0 or codec == "raw":
         return raw
     ends = min_max(op, x)
     lo, hi = float(ends[0]), float(ends[1])
     if lo == hi:
         return record.write(record.CONSTANT, dtype, n, raw[:0], lo=lo, hi=hi)
-    if codec == "raw":
-        return raw
     try:
         n_bits = given or clip_bits(float(estimate(x, entropy_bits, sample, seed, op)), floor)
         codes = codes_of(x, grid(op, *ends, n_bits), n_bits)
     except ValueError:  # a float64 range that cannot be divided
         return raw
-    # Each candidate: its size as far as it is known before encoding, and how it is made. The last of equals is taken.
+    # The candidates' sizes as far as they are known before encoding; of equals the plainer one is taken.
     counts = histogram_ref(codes, 1 << n_bits)
     lengths = huffman_lengths_ref(counts)
     book = record.huffman_book(lengths)
@@ -163,12 +162,11 @@ def compress_weights_ref(
         rans = record.coded_size(n, record.rans_book(frequencies)[2], record.rans_bits(counts, frequencies))
     fixed, plain = record.fixed_size(n, n_bits), record.raw_size(n, dtype)
     if codec == "auto":
-        codec = "rans" if 100 * rans <= 98 * huffman else "huffman"
-        coded = rans if codec == "rans" else huffman
-        codec = codec if coded < fixed else "fixed"
-    elif codec == "huffman" and fixed <= huffman:
-        codec = "fixed"
-    if plain <= {"huffman": huffman, "rans": rans, "fixed": fixed}[codec]:
+        codec = "rans" if rans <= huffman - huffman // 50 else "huffman"
+    coded = {"huffman": huffman, "rans": rans, "fixed": fixed}[codec]
+    if fixed <= coded:
+        codec, coded = "fixed", fixed
+    if plain <= coded:
         return raw
     if codec == "fixed":
         return record.write(record.FIXED, dtype, n, pack_bits_ref(codes, n_bits), bits=n_bits, lo=lo, hi=hi)

@@ -82,6 +82,7 @@ def _run(data: Any, out: Tensor | None) -> Tensor:
     _C.decompress_weights(data, out, space)
     if space is not None and int(space[:4].view(torch.int32)):
         raise CorruptDataError("decompress_weights: the record is corrupt, or has another number of elements than out")
+    torch.autograd.graph.increment_version(out)
     return out
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from effdl_fast import _C
 from effdl_fast.errors import CorruptDataError
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import alphabet, integer, register, same_device, vector, workspace
+from effdl_fast.ops._weights import alphabet, integer, register, same_device, symbol_dtype, vector, workspace
 from effdl_fast.ops._weights_lanes import chunk_count, complete, decode, huffman_code
 from effdl_fast.ops.huffman_encode import HuffmanStream
 
@@ -70,8 +70,7 @@ def _run(payload: Tensor, sizes: Tensor, lengths: Tensor, shape: tuple[int, ...]
 
 
 def _fake(payload: Tensor, sizes: Tensor, lengths: Tensor, shape: tuple[int, ...]) -> Tensor:
-    dtype = torch.uint8 if lengths.shape[0] <= 256 else torch.uint16
-    return torch.empty(shape, dtype=dtype, device=payload.device)
+    return torch.empty(shape, dtype=symbol_dtype(lengths.shape[0]), device=payload.device)
 
 
 register("huffman_decode", "(Tensor payload, Tensor sizes, Tensor lengths, SymInt[] shape) -> Tensor", _run, _fake)
@@ -88,4 +87,4 @@ def huffman_decode_ref(stream: HuffmanStream) -> Tensor:
         codes = decode(payload, sizes, n, huffman_code(lengths))
     except CorruptDataError as e:
         raise CorruptDataError(f"huffman_decode: {e}") from None
-    return codes.to(torch.int32).to(torch.uint8 if lengths.shape[0] <= 256 else torch.uint16).view(shape)
+    return codes.to(torch.int32).to(symbol_dtype(lengths.shape[0])).view(shape)

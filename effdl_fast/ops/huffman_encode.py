@@ -7,7 +7,16 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_LENGTH, alphabet, integer_codes, register, same_device, workspace
+from effdl_fast.ops._weights import (
+    MAX_LENGTH,
+    alphabet,
+    dtype_name,
+    integer_codes,
+    register,
+    same_device,
+    symbol_dtype,
+    workspace,
+)
 from effdl_fast.ops._weights_lanes import chunk_count, complete, encode, huffman_code
 
 
@@ -26,7 +35,7 @@ def huffman_encode(codes: Tensor, lengths: Tensor) -> HuffmanStream:
     The same bytes on every device. On CUDA the host waits once, for the number of bytes.
 
     Args:
-        codes: uint8 or uint16, any shape and strides.
+        codes: uint8 for up to 256 bins, else uint16; any shape and strides.
         lengths: uint8 (bins,), on the device of codes, as `huffman_lengths` gives them: 0 for symbols without a code,
             otherwise up to 16 with a Kraft sum of 1, or a single symbol with length 1. 1 to 65536 bins.
 
@@ -57,6 +66,10 @@ def _check(codes: Tensor, lengths: Tensor) -> None:
         raise TypeError(f"huffman_encode: lengths must be a torch.Tensor, got {type(lengths).__name__}")
     alphabet("huffman_encode", "lengths", lengths, torch.uint8)
     same_device("huffman_encode", "lengths", lengths, "codes", codes)
+    expected = symbol_dtype(lengths.shape[0])
+    if codes.dtype is not expected:
+        raise TypeError(f"huffman_encode: codes must be {dtype_name(expected)} for {lengths.shape[0]} bins, got "
+                        f"{dtype_name(codes.dtype)}")  # fmt: skip
 
 
 def _run(codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

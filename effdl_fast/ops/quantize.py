@@ -64,7 +64,8 @@ def _bound(name: str, value: Any, x: Tensor) -> Tensor | None:
         return None
     dtype = range_dtype(x)
     if not isinstance(value, Tensor):
-        return torch.full((), number("quantize", name, value) + 0.0, dtype=dtype, device=x.device)
+        wide = torch.full((), number("quantize", name, value) + 0.0, dtype=torch.float64, device=x.device)
+        return wide.to(dtype)
     if value.dim() != 0:
         raise ValueError(f"quantize: {name} must be a number or a 0-d tensor, got shape {tuple(value.shape)}")
     floating("quantize", name, value)

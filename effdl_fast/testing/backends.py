@@ -6,13 +6,19 @@ which kernel it launched last.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from effdl_fast import _C
 
 _HALF_AND_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
+_ALL = (*_HALF_AND_SINGLE, torch.float64)
+
+# Ops that read integers: every level has kernels for them, and there are none of their own for float64.
+INTEGER = {"histogram", "pack_bits", "unpack_bits", "huffman_encode", "huffman_decode", "decompress_weights"}
+# Ops whose algorithm is serial: one kernel on the CPU, whatever the level.
+SERIAL = {"huffman_lengths"}
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,17 @@ def cuda_backends() -> list[Backend]:
     """One per CUDA device, if the build has CUDA kernels."""
     if not _C.build_info()["cuda"] or not torch.cuda.is_available():
         return []
-    dtypes = (*_HALF_AND_SINGLE, torch.float64)
-    return [
-        Backend(f"cuda:{i}", torch.device("cuda", i), "cuda", None, dtypes) for i in range(torch.cuda.device_count())
-    ]
+    return [Backend(f"cuda:{i}", torch.device("cuda", i), "cuda", None, _ALL) for i in range(torch.cuda.device_count())]
 
 
-def backends() -> list[Backend]:
-    """Every backend usable here."""
-    return cpu_backends() + cuda_backends()
+def backends(op: str | None = None) -> list[Backend]:
+    """Every backend usable here, or those that have kernels of `op`."""
+    cpu = cpu_backends()
+    if op in SERIAL:
+        cpu = [replace(cpu[0], simd=None, dtypes=_ALL)]
+    elif op in INTEGER:
+        cpu = [replace(b, dtypes=_ALL) for b in cpu if b.simd]
+    return cpu + cuda_backends()
 
 
 class WrongBackendError(AssertionError):

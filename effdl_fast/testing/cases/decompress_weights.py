@@ -1,0 +1,17 @@
+"""Cases of decompress_weights: the records of compress_weights's cases."""
+
+import torch
+
+from effdl_fast.ops import compress_weights_ref
+from effdl_fast.testing.cases import Call, Case, compress_weights
+
+
+def _case(compress: Case) -> Case:
+    def call(device: torch.device, dtype: torch.dtype, generator: torch.Generator) -> Call:
+        made = compress.make(torch.device("cpu"), dtype, generator)
+        return Call((compress_weights_ref(*made.args, **made.kwargs).to(device),), {}, ())
+
+    return Case(compress.name, call, compress.test, bench=compress.bench, dtypes=compress.dtypes)
+
+
+CASES = [_case(c) for c in compress_weights.CASES]
