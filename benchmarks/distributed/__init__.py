@@ -1,0 +1,1 @@
+"""Exchanges between two processes over a link of a given speed: `python -m benchmarks.distributed --help`."""
