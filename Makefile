@@ -10,7 +10,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := $(sort $(shell find $(wildcard csrc effdl_fast benchmarks) -type f ! -name '*.so' ! -name '*.pyc')) \
 	CMakeLists.txt pyproject.toml README.md LICENSE
-CXX_SOURCES = $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh')
+CXX_SOURCES = $(shell find csrc tests/fuzz -name '*.cpp' -o -name '*.h' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh')
 # The checkout may lie in a folder with spaces, so no function of make touches its path.
 TREE := $(CURDIR)
 RUN := env -u PYTHONPATH PATH="$(if $(filter /%,$(BIN)),$(BIN),$(TREE)/$(BIN)):$$PATH"
@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SUITE := $(TREE)/build/suite
 PYTEST := pytest -c "$(TREE)/pyproject.toml" --rootdir="$(SUITE)"
 
-.PHONY: help demo test suite dev dev-cpu lint format wheel sdist sanitize bench clean distclean FORCE
+.PHONY: help demo test suite dev dev-cpu lint format wheel sdist sanitize fuzz bench clean distclean FORCE
 
 help:
 	@echo "make demo      train on real data with the compiled losses, benchmark the ops, write report/"
@@ -31,6 +31,7 @@ help:
 	@echo "make lint      ruff, clang-format and mypy, changing nothing;  make format  lets the first two mend"
 	@echo "make bench     benchmark every op against PyTorch"
 	@echo "make sanitize  op tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make fuzz      mutated records, streams and weights, FUZZ_SECONDS=$(FUZZ_SECONDS) of each, under both sanitizers"
 	@echo "make wheel     manylinux wheel into dist/;  make sdist  source archive into dist/"
 	@echo "make clean     remove what was built;  make distclean  remove $(VENV) too"
 	@echo
@@ -118,6 +119,18 @@ sanitize: $(VENV)/.deps-dev suite
 		LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		$(PYTEST) -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
+
+# libFuzzer where there is a clang++ that has it, tests/fuzz/driver.cpp otherwise. libFuzzer keeps what it finds in
+# build/fuzz/corpus; an input that fails is written to build/fuzz.
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 1
+FUZZ_CXX ?= $(shell command -v clang++ || echo c++)
+FUZZERS := decompress_weights huffman_decode compress_weights
+fuzz: $(VENV)/.deps-dev
+	$(RUN) cmake -G Ninja -S tests/fuzz -B build/fuzz -DCMAKE_CXX_COMPILER="$(FUZZ_CXX)"
+	$(RUN) cmake --build build/fuzz
+	cd build/fuzz && for name in $(FUZZERS); do mkdir -p corpus/$$name && ./$$name -max_total_time=$(FUZZ_SECONDS) \
+		-seed=$(FUZZ_SEED) corpus/$$name "$(TREE)/tests/fuzz/corpus/$$name" "$(TREE)/tests/golden" || exit 1; done
 
 clean:
 	rm -rf build dist report effdl_fast/_C*.so $(VENV)/.installed

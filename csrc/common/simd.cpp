@@ -3,6 +3,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
+#ifdef EFFDL_X86_SIMD
+#include <cpuid.h>
+#endif
 
 namespace effdl {
 namespace {
@@ -11,11 +14,18 @@ std::atomic<Simd> level_{Simd::scalar};
 std::atomic<const char*> last_op_{nullptr};
 std::atomic<const char*> last_backend_{nullptr};
 
+#ifdef EFFDL_X86_SIMD
+bool has_f16c() {  // clang 14 and older do not know it in __builtin_cpu_supports
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 bool available(Simd level) {
   if (level == Simd::scalar) return true;
 #ifdef EFFDL_X86_SIMD
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (level == Simd::avx2) return avx2;
   return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
