@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from effdl_fast import CorruptDataError
+from effdl_fast import CorruptDataError, ops
 from effdl_fast.ops import compress_weights_ref
 from effdl_fast.testing.backends import forced
 
@@ -37,6 +37,16 @@ def record(n, codec="huffman", dtype=torch.float32, bits=4, device="cpu"):
     return r.to(device)
 
 
+@functools.cache
+def wanted(n, codec, source, dtype, device):
+    """The reference's values in this dtype."""
+    return compute(ops.decompress_weights_ref, record(n, codec, source, device=device), dtype)
+
+
+def compute(function, data, dtype):
+    return function(data, out=torch.empty(header(data)["n"], dtype=dtype, device=data.device))
+
+
 def refused(function, data):
     try:
         return function(data), False
@@ -50,14 +60,12 @@ def refused(function, data):
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_pair_of_dtypes(op, backend, codec):
     for source in FLOATS:
-        data = record(5000, codec, source, 7, backend.device)
+        data = record(4999, codec, source, device=backend.device)
         for dtype in FLOATS:
-            out = torch.empty(5000, dtype=dtype, device=backend.device)
             with forced(backend, op.name):
-                assert op.run(data, out=out) is out
-            assert_same(out, op.ref(data, out=torch.empty_like(out)), f"{source} to {dtype}")
-        assert_same(op.run(data), op.ref(data))
-        assert op.run(data).dtype is source
+                out = compute(op.run, data, dtype)
+            assert_same(out, wanted(4999, codec, source, dtype, backend.device), f"{source} to {dtype}")
+        assert_same(op.run(data), wanted(4999, codec, source, source, backend.device))
 
 
 def test_into_a_tensor_of_any_shape(op, backend):
@@ -85,25 +93,24 @@ def test_into_a_parameter(op, backend):
 
 def test_wide_ranges(op, backend):
     for dtype, scale in ((torch.float32, 3.4e38), (torch.float32, 2.0**-140), (torch.float64, 1e307)):
-        x = (torch.randn(5000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 5).clamp(-1, 1)
+        x = (torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 5).clamp(-1, 1)
         for codec in ("fixed", "huffman", "rans"):
             data = compress_weights_ref((x * scale).to(dtype), codec=codec, bits=7).to(backend.device)
             for out in FLOATS:
-                outs = [torch.empty(5000, dtype=out, device=backend.device) for _ in range(2)]
-                assert_same(op.run(data, out=outs[0]), op.ref(data, out=outs[1]))
+                assert_same(compute(op.run, data, out), compute(op.ref, data, out))
 
 
 def test_bytes_of_any_kind(op):
     data = record(1000)
     raw = bytes(data.tolist())
-    wanted = op.ref(data)
+    values = op.ref(data)
     with mmap.mmap(-1, len(raw)) as memory:
         memory[:] = raw
         for source in (raw, bytearray(raw), memoryview(raw), memory, memoryview(b"x" + raw)[1:]):
-            assert_same(op.run(source), wanted)
-            assert_same(op.ref(source), wanted)
+            assert_same(op.run(source), values)
+            assert_same(op.ref(source), values)
             out = torch.empty(1000, dtype=torch.float16)
-            assert_same(op.run(source, out=out), wanted.half())
+            assert_same(op.run(source, out=out), values.half())
     for wrong in ("text", 3, None, [1, 2]):
         with pytest.raises(TypeError):
             op.run(wrong)
@@ -140,7 +147,7 @@ def test_every_flipped_bit_of_a_small_record(op, backend, codec):
     """Refused, or decoded to what the reference decodes it to: never anything else."""
     data = record(200 if codec in ("huffman", "rans") else 9, codec, bits=4, device=backend.device)
     for i in range(data.numel()):
-        for bit in range(8) if i < 48 else (i % 8,):
+        for bit in range(8) if i < 48 and backend.name == "scalar" else (i % 8,):
             flipped = data.clone()
             flipped[i] ^= 1 << bit
             if i in range(8, 16) and codec == "constant":

@@ -44,7 +44,7 @@ def test_all_half_precision_values(op, backend, half):
 @pytest.mark.parametrize("bits", range(1, 17))
 def test_codes_cover_the_range_in_order(op, backend, dtype, bits):
     """lo is code 0, hi the last one, larger elements never have smaller codes, and half a step bounds the error."""
-    x = torch.linspace(-3, 5, 40_001, dtype=torch.float64).to(dtype).to(backend.device)
+    x = torch.linspace(-3, 5, 10_001, dtype=torch.float64).to(dtype).to(backend.device)
     with forced(backend, op.name):
         q = op.run(x, bits)
     codes = q.codes.to(torch.int32)
