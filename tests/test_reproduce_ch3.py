@@ -302,8 +302,12 @@ def test_claims_on_floor_and_range():
     best, sweet, better, range4, all_faster, fewer = floor_and_range.claims(
         made("floor_and_range", floor_and_range.SETTINGS, trials)
     )
-    assert best.measured == "c=6 M=4 (+0.50 ± 0.00 points to the baseline)" and best.holds
+    assert best.holds and best.measured.startswith("c=6 M=4 (+0.50 ± 0.00 points to the baseline), 0 others")
     assert sweet.holds and better.holds and not range4.holds
+    curves["c=7 M=3"] = [[90.0, 94.0, 94.0, 95.0, 95.6], [90.0, 94.0, 94.0, 95.0, 95.3]]
+    trials["c=7 M=3"][0]["accuracy"] = curves["c=7 M=3"]
+    tied = floor_and_range.claims(made("floor_and_range", floor_and_range.SETTINGS, trials))[0]
+    assert not tied.holds and ", 1 others" in tied.measured, "a difference within the noise is none"
     assert all_faster.holds and fewer.measured == "20 % fewer (4.0 against 5.0)" and fewer.holds
 
 

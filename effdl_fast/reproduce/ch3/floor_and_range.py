@@ -74,10 +74,16 @@ def claims(result: Result) -> list[Claim]:
     epochs = {label: statistics.fmean(peaks(result, label)) for label in gains}
     sweet, proposed, rival = name(5, 4), name(6, 4), name(5, 5)
     winner = max(CEILED, key=lambda label: gains[label][0])
+    equals = [label for label in CEILED if label != winner and _equal(best(result, winner), best(result, label))]
     faster = [label for label in gains if epochs[label] < usual]
     saved = 100 * (1 - epochs[proposed] / usual)
     return [
-        Claim("Best of c + M = 10", proposed, f"{winner} ({show[winner]} to the baseline)", winner == proposed),
+        Claim(
+            "Best of c + M = 10",
+            proposed,
+            f"{winner} ({show[winner]} to the baseline), {len(equals)} others within two standard errors of it",
+            winner == proposed and not equals,
+        ),
         Claim("c=5 M=4 is marginally below the baseline", "yes", f"{show[sweet]}", -0.3 < gains[sweet][0] < 0),
         Claim("c=6 M=4 is above the baseline", "yes", show[proposed], gains[proposed][0] > 2 * gains[proposed][1]),
         Claim(
@@ -99,6 +105,11 @@ def claims(result: Result) -> list[Claim]:
             saved >= 10,
         ),
     ]
+
+
+def _equal(values: list[float], others: list[float]) -> bool:
+    difference, error = gain(values, others)
+    return difference <= 2 * error
 
 
 EXPERIMENT = Experiment(
