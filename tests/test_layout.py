@@ -21,6 +21,13 @@ OPS = sorted(p.stem for p in (PACKAGE / "ops").glob("*.py") if not p.stem.starts
 COMPOSED = {
     "linear_exp_ga_loss": "matrix products by torch around the kernels of exp_ga_loss, a chunk of classes at a time"
 }
+# Ops without a file per SIMD level, and the reason.
+SERIAL = {
+    "huffman_lengths": "Huffman's algorithm and package-merge take one symbol after another",
+    "entropy": "quantizes and counts by the kernels of quantize and histogram, then adds a few numbers",
+    "compress_weights": "calls the kernels of the steps one after another",
+    "decompress_weights": "calls the kernels of the steps one after another",
+}
 # Files that may be longer than the limit, and the reason.
 LINES, LONG_FILES = 500, {}
 # What is not source: generated, downloaded or built.
@@ -52,11 +59,13 @@ def test_an_op_has_its_file_in_every_folder(op):
         TREE / "docs" / "ops" / f"{op}.md",
     ]
     if op not in COMPOSED:
-        names = [f"{op}.h", f"{op}_cpu.cpp", f"{op}_avx2.cpp", f"{op}_avx512.cpp", f"{op}_cuda.cu", f"{op}_bind.cpp"]
+        levels = [] if op in SERIAL else [f"{op}_avx2.cpp", f"{op}_avx512.cpp"]
+        names = [f"{op}.h", f"{op}_cpu.cpp", *levels, f"{op}_cuda.cu", f"{op}_bind.cpp"]
         expected += [CSRC / op / name for name in names]
     missing = [str(p.relative_to(TREE)) for p in expected if not p.is_file()]
     assert not missing, f"{op} lacks {missing}"
     assert op not in COMPOSED or not (CSRC / op).exists(), f"{op} has kernels: take it off COMPOSED"
+    assert op not in SERIAL or not list((CSRC / op).glob("*_avx*")), f"{op} has SIMD levels: take it off SERIAL"
 
 
 def test_every_folder_holds_only_known_stems():

@@ -81,6 +81,8 @@ def _run(codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     written = _C.huffman_encode(codes, lengths, payload, sizes, workspace("huffman_encode", codes, n, bins))
     if codes.is_cuda:
         written = int(sizes.sum())
+        if written < 0:
+            raise ValueError("huffman_encode: lengths are of no Huffman code, or codes has an element without a code")
     return payload[:written].clone(), sizes  # of its own size, not a view of a buffer for the worst case
 
 
