@@ -18,6 +18,8 @@ MAX_BITS = 16  # codes are uint16 at most
 MAX_BINS = 1 << MAX_BITS
 MAX_LENGTH = 16  # bits of a Huffman code; the stream is refilled 16 bits at a time
 
+ALWAYS_MAPPED = 32 << 20  # bytes: the largest that glibc's threshold for it grows to
+
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -110,6 +112,19 @@ def workspace(op: str, x: Tensor, *sizes: int) -> Tensor | None:
         return None
     size = getattr(_C, f"{op}_workspace_bytes")(*sizes)
     return torch.empty(size, dtype=torch.uint8, device=x.device)
+
+
+def cut(buffer: Tensor, size: int) -> Tensor:
+    """The first `size` bytes of a uint8 buffer for the worst case, as a tensor whose storage is no larger.
+
+    They are copied, unless the buffer is so large that malloc maps it by itself: then the part that was not written has
+    no memory behind it and may stay. On CUDA it has.
+    """
+    if size == buffer.shape[0]:
+        return buffer
+    if buffer.shape[0] < ALWAYS_MAPPED or buffer.is_cuda:
+        return buffer[:size].clone()
+    return torch.empty(0, dtype=torch.uint8).set_(buffer.untyped_storage()[:size])
 
 
 def register(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 """One tensor of weights as few bytes (thesis ch. 3, Algorithm 1)."""
 
+import functools
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from effdl_fast import _C
 from effdl_fast.ops import _weights_record as record
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BITS, floating, fraction, integer, number, register, workspace
+from effdl_fast.ops._weights import MAX_BITS, cut, floating, fraction, integer, number, register, workspace
 from effdl_fast.ops._weights_lanes import RANS_TOTAL, encode, huffman_code, rans_code, rans_frequencies
 from effdl_fast.ops._weights_ref import codes_of, finite, grid, min_max
 from effdl_fast.ops.entropy import estimate
@@ -63,17 +64,23 @@ def compress_weights(
     if way == REFERENCE:
         return compress_weights_ref(x, floor=floor, entropy_bits=entropy_bits, sample=sample, seed=seed, codec=codec,
                                     bits=bits, nonfinite=nonfinite)  # fmt: skip
-    options = _check(x, floor, entropy_bits, sample, seed, codec, bits, nonfinite)
+    floating("compress_weights", "x", x)
     if way == DISPATCHER:
+        options = _check(floor, entropy_bits, sample, seed, codec, bits, nonfinite)
         return torch.ops.effdl_fast.compress_weights(x.detach(), *options)
+    try:
+        options = _checked(floor, entropy_bits, sample, seed, codec, bits, nonfinite)
+    except TypeError:  # also of values that cannot be looked up
+        options = _check(floor, entropy_bits, sample, seed, codec, bits, nonfinite)
     return _run(x, *options)
 
 
-def _check(x: Tensor, floor: Any, entropy_bits: Any, sample: Any, seed: Any, codec: Any, bits: Any, nonfinite: Any,
-           ) -> tuple[float, int, float, int, int, int, bool]:  # fmt: skip
+Options = tuple[float, int, float, int, int, int, bool]
+
+
+def _check(floor: Any, entropy_bits: Any, sample: Any, seed: Any, codec: Any, bits: Any, nonfinite: Any) -> Options:
     """The options as the kernel takes them."""
     op = "compress_weights"
-    floating(op, "x", x)
     floor, sample = number(op, "floor", floor), fraction(op, sample)
     entropy_bits = integer(op, "entropy_bits", entropy_bits, 1, MAX_BITS)
     seed = integer(op, "seed", seed, 0, 2**63 - 1)
@@ -83,6 +90,10 @@ def _check(x: Tensor, floor: Any, entropy_bits: Any, sample: Any, seed: Any, cod
     if not isinstance(nonfinite, str) or nonfinite not in ("error", "raw"):
         raise ValueError(f"{op}: nonfinite must be 'error' or 'raw', got {nonfinite!r}")
     return floor, entropy_bits, sample, seed, CODECS[codec], bits, nonfinite == "raw"
+
+
+# Checking takes longer than looking up what has been checked, and tensors of a model come with the same options.
+_checked = functools.lru_cache(maxsize=64, typed=True)(_check)
 
 
 def clip_bits(entropy: float, floor: float) -> int:
@@ -102,7 +113,7 @@ def _run(x: Tensor, floor: float, entropy_bits: int, sample: float, seed: int, c
         if not bool(head[0]):
             raise ValueError("compress_weights: x must be finite, but has NaN or infinite elements")
         size = record.unpack_header(head).size
-    return out[:size].clone()  # of its own size, not a view of a buffer for the worst case
+    return cut(out, size)
 
 
 def _fake(x: Tensor, *options: Any) -> Tensor:
@@ -131,8 +142,9 @@ def compress_weights_ref(
 ) -> Tensor:
     """`compress_weights` in plain PyTorch."""
     op = "compress_weights"
+    floating(op, "x", x)
     floor, entropy_bits, sample, seed, _, given, keep = _check(
-        x, floor, entropy_bits, sample, seed, codec, bits, nonfinite
+        floor, entropy_bits, sample, seed, codec, bits, nonfinite
     )
     x = x.detach().reshape(-1).contiguous()
     n, dtype = x.shape[0], x.dtype

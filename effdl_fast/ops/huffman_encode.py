@@ -10,6 +10,7 @@ from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._weights import (
     MAX_LENGTH,
     alphabet,
+    cut,
     dtype_name,
     integer_codes,
     register,
@@ -75,15 +76,14 @@ def _check(codes: Tensor, lengths: Tensor) -> None:
 def _run(codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     codes, lengths = codes.contiguous(), lengths.contiguous()
     n, bins = codes.numel(), lengths.shape[0]
-    longest = MAX_LENGTH if codes.is_cuda else min(MAX_LENGTH, int(lengths.max()))
-    payload = torch.empty(_C.huffman_bound(n, longest), dtype=torch.uint8, device=codes.device)
+    payload = torch.empty(_C.huffman_bound(n, MAX_LENGTH), dtype=torch.uint8, device=codes.device)
     sizes = torch.empty(chunk_count(n), dtype=torch.int32, device=codes.device)
     written = _C.huffman_encode(codes, lengths, payload, sizes, workspace("huffman_encode", codes, n, bins))
     if codes.is_cuda:
         written = int(sizes.sum())
         if written < 0:
             raise ValueError("huffman_encode: lengths are of no Huffman code, or codes has an element without a code")
-    return payload[:written].clone(), sizes  # of its own size, not a view of a buffer for the worst case
+    return cut(payload, written), sizes
 
 
 def _fake(codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,8 @@
 """compress_weights on every backend: records equal to the reference's, and what Algorithm 1 asks of them."""
 
+import io
 import math
+import pickle
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from effdl_fast.testing.backends import forced
 
 from ._records import header
 from ._weights import *  # noqa: F403
-from ._weights import ReadsWeights, assert_same, integers
+from ._weights import ReadsWeights, assert_same, integers, only_once
 
 OP = "compress_weights"
 RAW, CONSTANT, FIXED, RANS = "raw", "constant", "fixed", "rans"
@@ -85,6 +87,20 @@ def test_result_is_no_view_of_a_larger_buffer(op, backend):
     for n in (5, 5000, 500_000):
         record = op.run(gaussian(n, backend))
         assert record.untyped_storage().nbytes() == record.numel()
+
+
+def test_large_result_is_no_view_of_a_larger_buffer(op, backend):
+    """Beyond 32 MiB nothing is copied, but neither kept nor saved with the result."""
+    only_once(op, backend)
+    n = 9_000_000 * 4 // backend.dtypes[0].itemsize
+    x = torch.arange(n, dtype=torch.int64, device=backend.device).remainder(3).to(backend.dtypes[0])
+    record = op.run(x, bits=2, codec="fixed")
+    assert record.numel() == 48 + n // 4 == record.untyped_storage().nbytes()
+    file = io.BytesIO()
+    torch.save(record, file)
+    assert len(file.getvalue()) < record.numel() + 10_000
+    assert_same(pickle.loads(pickle.dumps(record)), record)
+    assert_same(decompress_weights(record)[-9:], dequantize_ref(quantize_ref(x[-9:], 2), x.dtype))
 
 
 # ---- what is stored how ----
