@@ -9,9 +9,9 @@ A benchmark of an op is a module `benchmarks/ops/bench_<op>.py` with a function 
 3. takes samples in rounds: every contestant once per round, starting with another one each time, so that a slow moment
    of the machine hits all of them; for races that move at least `FLUSH_FROM_BYTES` caches are flushed before each
    sample;
-4. reports per contestant the median, the 10th and 90th percentile, GB/s, and the ratio to ours: the median over the
-   rounds of its time divided by our time in the same round. Above 1, ours is faster. Contestants that say how are also
-   measured for their peak memory.
+4. reports per contestant the median, the 10th and 90th percentile, GB/s, elements per second where the race says how
+   many there are, and the ratio to ours: the median over the rounds of its time divided by our time in the same round.
+   Above 1, ours is faster. Contestants that say how are also measured for their peak memory.
 
 Times are wall clock on the CPU and CUDA events on the GPU. Threads, dtype and inputs are the same for all contestants.
 """
@@ -78,6 +78,8 @@ class Race:
     targets: Sequence[Target] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     skipped: Sequence[str] = ()  # contestants that cannot run here, with the reason
+    elements: int = 0  # that one call works on; 0: nobody asks
+    notes: Sequence[str] = ()  # what a reader of the table should know
 
 
 def names() -> list[str]:
@@ -100,8 +102,9 @@ def run(
     """Benchmarks one op or all; returns a row per contestant. after_race gets the rows of each race as it is done.
 
     A row has op, case, what, role (ours, peer or floor), median_us, p10_us, p90_us, ratio (this row's time over ours),
-    bytes, gb_per_s, floor (the floor's median_us, or None), peak_bytes and peak_ratio (this row's over ours; None where
-    it was not measured), targets (list of {of, ratio, reached}), rounds, calls (per sample), device, threads, skipped.
+    bytes, gb_per_s, elements, floor (the floor's median_us, or None), peak_bytes and peak_ratio (this row's over ours;
+    None where it was not measured), targets (list of {of, ratio, reached}), rounds, calls (per sample), device,
+    threads, skipped, notes.
     """
     if op is not None and op not in names():
         raise UserError(f"bench: no benchmark of {op!r}; there are {', '.join(names())}")
@@ -215,7 +218,8 @@ def _row(race: Race, i: int, samples: list[list[float]], calls: int, peaks: list
         "ratio": ratio, "bytes": race.bytes, "gb_per_s": race.bytes / median / 1e3, "floor": floor,
         "peak_bytes": peak, "peak_ratio": peak_ratio, "targets": targets,
         "rounds": len(own), "calls": calls, "device": str(race.device), "threads": torch.get_num_threads(),
-        "skipped": list(race.skipped) if i == 0 else [],
+        "elements": race.elements, "skipped": list(race.skipped) if i == 0 else [],
+        "notes": list(race.notes) if i == 0 else [],
     }  # fmt: skip
 
 
@@ -240,16 +244,19 @@ def table(rows: list[Row]) -> str:
         if key != last:
             lines += ["", f"{row['op']}  {row['case']}  ({row['device']}, {row['threads']} threads)"]
             lines += [f"  not measured: {reason}" for reason in row["skipped"]]
-            lines.append(f"  {'':<44}{'median us':>11}{'p10':>11}{'p90':>11}{'GB/s':>8}{'ratio':>10}  target")
+            lines += [f"  {note}" for note in row["notes"]]
+            rate = "1e9/s" if row["elements"] else ""
+            lines.append(f"  {'':<44}{'median us':>11}{'p10':>11}{'p90':>11}{'GB/s':>8}{rate:>8}{'ratio':>10}  target")
         last = key
+        rate = f"{row['elements'] / row['median_us'] / 1e3:.2f}" if row["elements"] else ""
         lines.append(
             f"  {row['what']:<44}{row['median_us']:>11.1f}{row['p10_us']:>11.1f}{row['p90_us']:>11.1f}"
-            f"{row['gb_per_s']:>8.1f}{row['ratio']:>9.2f}x  {_verdict(row, 'time')}".rstrip()
+            f"{row['gb_per_s']:>8.1f}{rate:>8}{row['ratio']:>9.2f}x  {_verdict(row, 'time')}".rstrip()
         )
         if row["peak_bytes"] is not None:
             ratio = f"{row['peak_ratio']:.2f}x" if row["peak_ratio"] is not None else ""
             lines.append(
-                f"  {'':<44}{row['peak_bytes'] / 1e6:>11.1f} MB peak memory added{ratio:>26}  "
+                f"  {'':<44}{row['peak_bytes'] / 1e6:>11.1f} MB peak memory added{ratio:>34}  "
                 f"{_verdict(row, 'memory')}".rstrip()
             )
     return "\n".join(lines)

@@ -82,6 +82,16 @@ def test_peak_memory_and_its_target(harness):
     assert "MB peak memory" in text and "10.00x met, 20.00x MISSED" in text
 
 
+def test_rates_and_notes(harness):
+    rows = harness.measure(race(harness, elements=4_000_000, notes=["wanted: 1e9/s"]), quick=True)
+    assert [row["elements"] for row in rows] == [4_000_000] * 2
+    assert [row["notes"] for row in rows] == [["wanted: 1e9/s"], []]
+    text = harness.table(rows)
+    assert "  wanted: 1e9/s\n" in text and "GB/s   1e9/s" in text
+    assert f"{4e3 / rows[0]['median_us']:.2f}" in text
+    assert "1e9/s" not in harness.table(harness.measure(race(harness), quick=True))
+
+
 def test_setup_runs_before_every_call_and_is_not_timed(harness):
     log = []
     contestants = [
@@ -117,6 +127,32 @@ def test_every_race_of_an_op_checks_itself(harness):
             assert first.op == op and first.contestants[0].what == "ours" and first.targets
             assert first.floor in {c.what for c in first.contestants}
             assert {t.against for t in first.targets} <= {c.what for c in first.contestants}
+
+
+@pytest.mark.parametrize("op", ["quantize", "dequantize", "histogram", "entropy", "pack_bits", "unpack_bits",
+                                "huffman_lengths", "huffman_encode", "huffman_decode", "compress_weights",
+                                "decompress_weights"])  # fmt: skip
+def test_the_first_race_of_a_compression_op(harness, op):
+    module = importlib.import_module(f"{harness.__package__}.ops.bench_{op}")
+    races = module.races(torch.device("cpu"), True)
+    threads = torch.get_num_threads()
+    first = next(races)
+    assert torch.get_num_threads() == 1, "Huff0 and zstd have one thread"
+    first.check()
+    assert first.op == op and first.contestants[0].what == "ours" and first.elements > 0
+    what = [c.what for c in first.contestants]
+    assert first.floor in what and {t.against for t in first.targets} <= set(what) and len(set(what)) == len(what)
+    for contestant in first.contestants:
+        contestant.run()
+    races.close()
+    assert torch.get_num_threads() == threads
+
+
+def test_the_excess_over_the_entropy_is_checked(harness, monkeypatch):
+    module = importlib.import_module(f"{harness.__package__}.ops.bench_compress_weights")
+    monkeypatch.setattr(module, "EXCESS", {8: ("huffman", 0.001)})
+    with pytest.raises(AssertionError, match=r"8 bits, huffman: 1\.1\d% above the entropy"):
+        next(module.races(torch.device("cpu"), True))
 
 
 def test_history_and_table(harness, tmp_path):
