@@ -21,7 +21,7 @@ from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Tri
 from effdl_fast.reproduce.report import Plot, Table
 
 BITS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 30)
-NEGLIGIBLE = 0.1  # points of accuracy that are taken for no difference, beyond what rounding alone makes
+NEGLIGIBLE = 0.1  # points of accuracy that are taken for no difference
 
 
 def name(bits: int | None, start: str) -> str:
@@ -83,22 +83,21 @@ def claims(result: Result) -> list[Claim]:
 
 def claims_of(result: Result, start: str) -> list[Claim]:
     above = gains(result, start)
-    fine = {bits: above[bits] for bits in BITS if bits > 16}  # almost nothing but rounding is changed
-    allowed = NEGLIGIBLE + max(abs(difference) for difference, _ in fine.values())
-    enough = next((bits for bits in BITS if all(above[b][0] >= -allowed for b in BITS if b >= bits)), None)
+    enough = next((bits for bits in BITS if all(above[b][0] >= -NEGLIGIBLE for b in BITS if b >= bits)), None)
     top = max((bits for bits in BITS if 6 <= bits <= 16), key=lambda bits: above[bits][0])
+    fine = max(abs(above[bits][0]) for bits in BITS if bits > 16)
     where = f",{start}" if start else ""
     return [
         Claim(
             f"8 bits are as good as no quantization{where}",
             "comparable",
             f"{_points(above[8])} points to the baseline",
-            above[8][0] >= -allowed,
+            above[8][0] >= -NEGLIGIBLE,
         ),
         Claim(
             f"Bits from which on nothing is gained{where}",
             "6 to 7",
-            f"{enough}: from there on at most {allowed:.2f} points below the baseline",
+            f"{enough}: from there on within {NEGLIGIBLE} points of the baseline",
             enough in (6, 7),
         ),
         Claim(
@@ -110,8 +109,8 @@ def claims_of(result: Result, start: str) -> list[Claim]:
         Claim(
             f"More than 16 bits are the same as no quantization{where}",
             "as from 8 bits on",
-            ", ".join(f"{bits}: {_points(value)}" for bits, value in fine.items()),
-            all(abs(difference) <= max(NEGLIGIBLE, 2 * error) for difference, error in fine.values()),
+            f"at most {fine:.2f} points apart",
+            fine <= NEGLIGIBLE,
         ),
     ]
 
