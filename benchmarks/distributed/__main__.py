@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,13 +71,21 @@ def main() -> int:
 def measure(cable: links.Cable, folder: Path, seconds: float, only: list[str]) -> Rows:
     """Both processes, each in its namespace; the rows that the first one wrote."""
     worker, result = Path(__file__).with_name("worker.py"), folder / "rows.json"
+    for rank in (0, 1):
+        (folder / f"done{rank}").unlink(missing_ok=True)
     package = Path(sys.modules["effdl_fast"].__file__ or "").parents[1]
     variables = {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
     command = [links.ADDRESSES[0], f"{folder}/workload.pt", str(result), str(seconds), *only]
     processes = [cable.start(r, [sys.executable, str(worker), str(r), *command], env=variables) for r in (0, 1)]
-    codes = [p.wait() for p in processes]
-    if any(codes):
-        raise subprocess.CalledProcessError(max(codes), "worker.py")
+    try:
+        while None in (codes := [p.poll() for p in processes]) and not any(codes):
+            time.sleep(0.1)
+        if any(codes):  # the other process would wait for ever
+            raise subprocess.CalledProcessError(max(c or 0 for c in codes), "worker.py")
+    finally:
+        for p in processes:
+            p.kill()
+            p.wait()
     return json.loads(result.read_text())
 
 

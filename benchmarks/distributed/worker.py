@@ -156,7 +156,7 @@ def measure(exchange: Exchange, exact: list[Tensor], seconds: float, barrier_byt
             exchange.run()
             last = time.perf_counter() - start
         error = _error(exchange.result(), exact)
-        rounds = torch.tensor(min(max(seconds / max(last, 1e-6), LEAST), MOST))
+        rounds = torch.tensor(float(min(max(seconds / max(last, 1e-6), LEAST), MOST)))  # rank 0's, for both
         dist.broadcast(rounds, 0)
         times, sent = [], []
         for _ in range(int(rounds)):
@@ -203,9 +203,19 @@ def main(rank: int, address: str, workload: str, result: str, seconds: float, ch
         gc.collect()
     if rank == 0:
         Path(result).write_text(json.dumps(rows))
-    dist.barrier()
+    leave_together(rank, Path(workload).parent)
+
+
+def leave_together(rank: int, folder: Path) -> None:
+    """End both processes when both are done: a connection that is closed earlier may be reset under the other one.
+
+    Without tearing Python down, as DDP holds the process group: see tests/workers/ddp_ga_loss.py.
+    """
+    (folder / f"done{rank}").touch()
+    while not (folder / f"done{1 - rank}").exists():
+        time.sleep(0.01)
     sys.stdout.flush()
-    os._exit(0)  # DDP holds the group: see tests/workers/ddp_ga_loss.py
+    os._exit(0)
 
 
 if __name__ == "__main__":

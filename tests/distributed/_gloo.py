@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +17,11 @@ def _worker(rank: int, body: Callable, ranks: int, store: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     body(rank, ranks)
-    dist.barrier()
-    # Leave without tearing the interpreter down, which aborts now and then in gloo's threads (tests/workers).
+    # Leave together, as a connection that is closed earlier may be reset under another rank, and without tearing the
+    # interpreter down, which aborts now and then in gloo's threads (tests/workers).
+    Path(f"{store}.done{rank}").touch()
+    while not all(Path(f"{store}.done{r}").exists() for r in range(ranks)):
+        time.sleep(0.01)
     sys.stdout.flush()
     os._exit(0)
 
