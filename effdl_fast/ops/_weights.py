@@ -23,25 +23,27 @@ ALWAYS_MAPPED = 32 << 20  # bytes: the largest that glibc's threshold for it gro
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def tensor(op: str, name: str, value: Any) -> Tensor:
-    """value, or TypeError unless it is a tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(value).__name__}")
-    return value
+def dense(op: str, name: str, x: Tensor) -> None:
+    if x.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got layout {x.layout}")
 
 
 def floating(op: str, name: str, x: Tensor) -> None:
+    """Dense, and of a dtype that weights have."""
+    dense(op, name, x)
     if x.dtype not in FLOATS:
         raise TypeError(f"{op}: {name} must be float32, float64, float16 or bfloat16, got {dtype_name(x.dtype)}")
 
 
 def integer_codes(op: str, codes: Tensor) -> None:
+    dense(op, "codes", codes)
     if codes.dtype is not torch.uint8 and codes.dtype is not torch.uint16:
         raise TypeError(f"{op}: codes must be uint8 or uint16, got {dtype_name(codes.dtype)}")
 
 
 def vector(op: str, name: str, x: Tensor, dtype: torch.dtype) -> None:
-    """One dimension and this dtype."""
+    """Dense, one dimension and this dtype."""
+    dense(op, name, x)
     if x.dtype is not dtype:
         raise TypeError(f"{op}: {name} must be {dtype_name(dtype)}, got {dtype_name(x.dtype)}")
     if x.dim() != 1:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import FLOATS, MAX_BITS, code_dtype, dtype_name, integer, register, same_device
+from effdl_fast.ops._weights import FLOATS, MAX_BITS, code_dtype, dense, dtype_name, integer, register, same_device
 from effdl_fast.ops._weights_ref import grid, values_of
 from effdl_fast.ops.quantize import Quantized
 
@@ -43,6 +43,7 @@ def _check(q: Quantized, dtype: torch.dtype) -> None:
     for name, x in zip(q._fields[:3], q[:3], strict=True):
         if not isinstance(x, Tensor):
             raise TypeError(f"dequantize: q.{name} must be a torch.Tensor, got {type(x).__name__}")
+    dense("dequantize", "q.codes", q.codes)
     if q.codes.dtype is not code_dtype(q.bits):
         expected, got = dtype_name(code_dtype(q.bits)), dtype_name(q.codes.dtype)
         raise TypeError(f"dequantize: q.codes must be {expected} for {q.bits} bits, got {got}")

@@ -48,6 +48,12 @@ def expected(op, case, device, dtype):
     return call, getattr(ef.ops, f"{op}_ref")(*call.args, **call.kwargs)
 
 
+@pytest.fixture(autouse=True)
+def one_thread(_global_state):
+    """References are many small steps, for which a second thread is a burden; tests of threads ask for them."""
+    torch.set_num_threads(1)
+
+
 @pytest.mark.cuda_small
 def test_same_bits_as_the_reference(op, case, backend):
     for dtype in case.dtypes:
@@ -195,6 +201,7 @@ class ReadsWeights:
         """Wherever they stand: in a vector's body, its rest, or another thread's part."""
         if backend.device.type == "cuda":
             pytest.skip("values are not looked at before a CUDA kernel runs")
+        torch.set_num_threads(2)
         for n, places in ((1, [0]), (67, [0, 13, 63, 66]), (200_000, [0, 150_001, 199_999])):
             for place in places:
                 x = torch.linspace(-1, 1, n).to(dtype)
@@ -218,6 +225,11 @@ class ReadsWeights:
     def test_not_a_tensor(self, op):
         with pytest.raises(TypeError, match=f"{op.name}: x must be a torch.Tensor, got list"):
             self.call(op, [1.0])
+
+    def test_sparse_tensors(self, op):
+        for function in (self.call, self.reference):
+            with pytest.raises(TypeError, match=f"{op.name}: x must be a dense tensor, got layout torch.sparse_coo"):
+                function(op, torch.zeros(4).to_sparse())
 
     def test_tensors_without_memory(self, op):
         with pytest.raises((NotImplementedError, TypeError, ValueError, RuntimeError)):
