@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/quantizer.h"
+#include "common/simd.h"
 #include "common/tensor_view.h"
 
 namespace effdl {

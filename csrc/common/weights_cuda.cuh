@@ -1,10 +1,8 @@
 // What the CUDA kernels of weight compression share: workspace, block sums, the quantizer, passes over weights,
 // counting.
 #pragma once
-#include <cfloat>
-
 #include "common/cuda_utils.cuh"
-#include "common/quantizer.h"
+#include "common/quantizer_portable.h"
 
 namespace effdl::cuda {
 
@@ -97,33 +95,15 @@ __device__ inline V block_total(V v) {
   return total;
 }
 
-// ---- quantizer: docs/format.md; the arithmetic of common/quantizer.cpp ----
-
-__device__ inline bool quantizable(double lo, double hi, int bits, bool is_double) {
-  if (!isfinite(lo) || !isfinite(hi) || lo > hi) return false;
-  if (lo == hi || !is_double) return true;
-  const double range = __dsub_rn(hi, lo);
-  return isfinite(range) && __dmul_rn(range, 1.0 / (1 << bits)) >= DBL_MIN;
-}
-
-__device__ inline Quantizer make_quantizer(double lo, double hi, int bits, bool is_double) {
-  const double bins = 1 << bits;
-  if (lo == hi) return {lo, 0.0, 0.0, bits, is_double};
-  if (!is_double) {
-    const float range = __fsub_rn(static_cast<float>(hi), static_cast<float>(lo));
-    const float step = __fmul_rn(range, 1.0f / static_cast<float>(1 << bits));
-    if (isfinite(range) && step >= FLT_MIN) return {lo, step, __fdiv_rn(static_cast<float>(bins), range), bits, false};
-  }
-  const double range = __dsub_rn(hi, lo);
-  return {lo, __dmul_rn(range, 1.0 / bins), __ddiv_rn(bins, range), bits, true};
-}
+// ---- quantizer: docs/format.md ----
 
 // From a range (lo, hi) in device memory; false if that is none.
 __device__ inline bool read_quantizer(const void* range, bool is_double, int bits, Quantizer* q) {
   const double lo = is_double ? static_cast<const double*>(range)[0] : static_cast<const float*>(range)[0];
   const double hi = is_double ? static_cast<const double*>(range)[1] : static_cast<const float*>(range)[1];
-  if (!quantizable(lo, hi, bits, is_double)) return false;
-  *q = make_quantizer(lo, hi, bits, is_double);
+  const Dtype source = is_double ? Dtype::f64 : Dtype::f32;
+  if (!portable::quantizable(lo, hi, bits, source)) return false;
+  *q = portable::make_quantizer(lo, hi, bits, source);
   return true;
 }
 
@@ -186,6 +166,26 @@ __device__ inline void store_any(T* p, const Pack<T, n>& pack) {
   if (reinterpret_cast<uintptr_t>(p) % sizeof(pack) == 0) return store(p, pack);
 #pragma unroll
   for (int j = 0; j < n; ++j) p[j] = pack.v[j];
+}
+
+// Word i of bytes with any alignment.
+__device__ inline uint32_t read_word(const uint8_t* bytes, int i) {
+  if (reinterpret_cast<uintptr_t>(bytes) % 2 == 0) return reinterpret_cast<const uint16_t*>(bytes)[i];
+  return bytes[2 * i] | static_cast<uint32_t>(bytes[2 * i + 1]) << 8;
+}
+
+// n words from bytes with any alignment.
+__device__ inline void copy_words(const uint8_t* from, int64_t n, uint16_t* to) {
+  for_each_run(to, n, [&](int64_t i, auto size) {
+    Pack<uint16_t, size()> pack;
+    if (reinterpret_cast<uintptr_t>(from + 2 * i) % sizeof(pack) == 0) {
+      pack = load<uint16_t, size()>(reinterpret_cast<const uint16_t*>(from + 2 * i));
+    } else {
+#pragma unroll
+      for (int j = 0; j < size(); ++j) pack.v[j] = static_cast<uint16_t>(read_word(from + 2 * i, j));
+    }
+    store(to + i, pack);
+  });
 }
 
 // Codes of x; count(code) for each.

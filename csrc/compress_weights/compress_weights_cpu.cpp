@@ -7,6 +7,7 @@
 #include "common/lane_stream.h"
 #include "common/rans.h"
 #include "common/simd.h"
+#include "common/weights_record_check.h"
 #include "compress_weights/compress_weights.h"
 #include "histogram/histogram.h"
 #include "huffman_encode/huffman_encode.h"
@@ -31,12 +32,6 @@ struct Codebook {
   std::vector<uint8_t> bytes;
 };
 
-int64_t stream_estimate(int64_t n, int64_t codebook, int64_t bits) {
-  const int64_t whole = n / lanes::kChunk, rest = n % lanes::kChunk;
-  const int64_t lane_bytes = 3 * (whole * lanes::kLanes + (rest == 0 ? 0 : lanes::lanes_of(rest)));
-  return static_cast<int64_t>(sizeof(Header)) + codebook + 4 * lanes::chunk_count(n) + (bits + 7) / 8 + lane_bytes;
-}
-
 Codebook huffman_codebook(const std::vector<int64_t>& counts, int bits, int64_t n) {
   const int64_t bins = static_cast<int64_t>(counts.size());
   Codebook book;
@@ -59,7 +54,7 @@ Codebook huffman_codebook(const std::vector<int64_t>& counts, int bits, int64_t 
   }
   book.bytes.resize(static_cast<size_t>((packed_bytes(bins, book.width) + 3) / 4 * 4));
   pack_bits::kernels().pack8(relative.data(), bins, book.width, book.bytes.data());
-  book.estimate = stream_estimate(n, static_cast<int64_t>(book.bytes.size()), total);
+  book.estimate = record::stream_estimate(n, static_cast<int64_t>(book.bytes.size()), total);
   return book;
 }
 
@@ -73,7 +68,7 @@ Codebook rans_codebook(const std::vector<int64_t>& counts, int64_t n) {
   }
   book.bytes = rans::write_codebook(book.frequency);
   const int64_t bits = rans::estimated_bits(counts.data(), book.frequency);
-  book.estimate = stream_estimate(n, static_cast<int64_t>(book.bytes.size()), bits);
+  book.estimate = record::stream_estimate(n, static_cast<int64_t>(book.bytes.size()), bits);
   return book;
 }
 

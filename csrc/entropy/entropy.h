@@ -1,7 +1,9 @@
 // The entropy of a sample of weights, quantized to few bits (thesis Algorithm 1, EstimateEntropy; docs/format.md).
 #pragma once
+#include <cmath>
 #include <cstdint>
 
+#include "common/portable.h"
 #include "common/quantizer.h"
 
 namespace effdl {
@@ -16,12 +18,6 @@ struct Sample {
 };
 Sample make_sample(int64_t n, double fraction, int64_t seed);
 
-// Also run on the device, hence in the header.
-#ifdef __CUDACC__
-#define EFFDL_HOST_DEVICE __host__ __device__
-#else
-#define EFFDL_HOST_DEVICE
-#endif
 // floor(a * b / c) without overflow, for a * b / c < 2^63, 0 <= a <= c.
 EFFDL_HOST_DEVICE inline int64_t multiply_divide(int64_t a, int64_t b, int64_t c) {
   return b / c * a +
@@ -41,7 +37,10 @@ EFFDL_HOST_DEVICE inline int64_t run_start(const Sample& sample, int64_t j) {
 // In bits; 0 for n == 0. x finite, q its quantizer over the range of all of x.
 double entropy_cpu(const void* x, Dtype dtype, const Sample& sample, const Quantizer& q);
 // Bits that a record takes for an estimated entropy: ceil(entropy + floor), 1 to 16.
-int bits_for_entropy(double entropy, double floor);
+EFFDL_HOST_DEVICE inline int bits_for_entropy(double entropy, double floor) {
+  const double wanted = std::ceil(entropy + floor - 1e-9);
+  return wanted < 1.0 ? 1 : wanted > 16.0 ? 16 : static_cast<int>(wanted);
+}
 
 #ifdef EFFDL_WITH_CUDA
 // Asynchronous on `stream`; device memory throughout. out: float64, NaN if an element of x is not finite or its range

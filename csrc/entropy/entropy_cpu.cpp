@@ -1,10 +1,9 @@
-#include "entropy/entropy.h"
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "common/simd.h"
+#include "entropy/entropy.h"
 #include "histogram/histogram.h"
 #include "quantize/quantize.h"
 
@@ -44,10 +43,6 @@ double entropy_cpu(const void* x, Dtype dtype, const Sample& sample, const Quant
     if (count != 0) entropy -= static_cast<double>(count) / total * std::log2(static_cast<double>(count) / total);
   }
   return entropy + 0.0;
-}
-
-int bits_for_entropy(double entropy, double floor) {
-  return static_cast<int>(std::min(16.0, std::max(1.0, std::ceil(entropy + floor - 1e-9))));
 }
 
 }  // namespace effdl
