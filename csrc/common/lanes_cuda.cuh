@@ -90,6 +90,17 @@ struct ChunkScratch {
   }
 };
 
+constexpr int kSharedCodes = 4096;
+
+// A table of `bins` entries from where it is read fastest: `shared`, of kSharedCodes, if it fits. All threads of a
+// block.
+__device__ inline const uint32_t* nearest_table(const uint32_t* table, int bins, uint32_t* shared) {
+  if (bins > kSharedCodes) return table;
+  for (int i = threadIdx.x; i < bins; i += blockDim.x) shared[i] = table[i];
+  __syncthreads();
+  return shared;
+}
+
 // Encodes a chunk of n codes, the last one first. A symbol takes a word at most, so the words may overwrite uint16
 // codes: scratch.words == codes. Codes from `bins` on have no code word.
 template <class Code, class Encoder>
@@ -209,11 +220,6 @@ __device__ inline bool find_chunks(int64_t n, int64_t payload_bytes, const Size&
 // its words. The bytes may have any alignment; none beyond the chunk is read.
 constexpr int kSegment = 128, kRing = 2 * kSegment;
 constexpr int kRingBytes = 2 * kRing;
-
-__device__ inline uint32_t read_word(const uint8_t* bytes, int i) {
-  if (reinterpret_cast<uintptr_t>(bytes) % 2 == 0) return reinterpret_cast<const uint16_t*>(bytes)[i];
-  return bytes[2 * i] | static_cast<uint32_t>(bytes[2 * i + 1]) << 8;
-}
 
 class WordRing {
  public:

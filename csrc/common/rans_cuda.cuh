@@ -8,12 +8,13 @@ namespace effdl::cuda {
 
 constexpr int kRansTotal = 1 << record::kRansBits;
 
-// Frequencies of `bins` counts with a sum of total; false, for all threads, if more than kRansTotal symbols are used.
-__device__ inline bool rans_frequencies(const int64_t* counts, int bins, int64_t total, const MergeSpace& space,
-                                        uint32_t* frequency) {
+// Frequencies of `bins` counts with a sum of total. Returns how many symbols are used; there are none for more than
+// kRansTotal.
+__device__ inline int rans_frequencies(const int64_t* counts, int bins, int64_t total, const MergeSpace& space,
+                                       uint32_t* frequency) {
   const MergeSpace s = space.in_shared(bins);
   const int used = sort_symbols(counts, bins, true, s);
-  if (used > kRansTotal) return false;
+  if (used > kRansTotal) return used;
   int sum = 0;
   for (int i = threadIdx.x; i < bins; i += kBlock) {
     const auto share = static_cast<uint64_t>(counts[i]) * kRansTotal / static_cast<uint64_t>(total);
@@ -34,7 +35,7 @@ __device__ inline bool rans_frequencies(const int64_t* counts, int bins, int64_t
     left -= total_spare;
   }
   __syncthreads();
-  return true;
+  return used;
 }
 
 // Bits that the symbols take, rounded up.

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads) histogram_kernel(const Code* codes, 
 }
 
 // One block.
-__global__ void __launch_bounds__(kBlock) histogram_finish_kernel(int bins, int64_t* counts) {
+__global__ void __launch_bounds__(kBlock, 1) histogram_finish_kernel(int bins, int64_t* counts) {
   const bool bad = counts[0] < 0;
   __syncthreads();
   for (int b = threadIdx.x; bad && b < bins; b += kBlock) counts[b] = -1;

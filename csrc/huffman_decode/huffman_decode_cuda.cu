@@ -6,7 +6,7 @@ namespace {
 
 using namespace cuda;
 
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, 1)
     decode_prepare_kernel(const uint8_t* lengths, int bins, const int32_t* sizes, int64_t n, int64_t payload_bytes,
                           const DecodeSpace space) {
   __shared__ Canonical canonical;

@@ -7,8 +7,6 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kSharedCodes = 4096;  // entries of a table that is copied to shared memory
-
 struct Space {
   uint32_t* table;
   ChunkScratch scratch;
@@ -17,7 +15,7 @@ struct Space {
       : table(memory.take<uint32_t>(bins)), scratch(n, &memory), bytes(memory.bytes()) {}
 };
 
-__global__ void __launch_bounds__(kBlock) encode_table_kernel(const uint8_t* lengths, int bins, const Space space) {
+__global__ void __launch_bounds__(kBlock, 1) encode_table_kernel(const uint8_t* lengths, int bins, const Space space) {
   __shared__ Canonical canonical;
   make_canonical(lengths, bins, &canonical);
   if (threadIdx.x == 0) *space.scratch.bad = 0;
@@ -32,14 +30,11 @@ template <class Code>
 __global__ void __launch_bounds__(kMaxChunkWarps* kWarp)
     encode_kernel(const Code* codes, int64_t n, int bins, const Space space) {
   __shared__ uint32_t table[kSharedCodes];
-  const bool copied = bins <= kSharedCodes;
-  for (int i = threadIdx.x; copied && i < bins; i += blockDim.x) table[i] = space.table[i];
-  __syncthreads();
-  const HuffmanEncoder encoder{copied ? table : space.table};
+  const HuffmanEncoder encoder{nearest_table(space.table, bins, table)};
   for_each_chunk(n, [&](int64_t c) { encode_chunk(codes, n, c, bins, encoder, space.scratch); });
 }
 
-__global__ void __launch_bounds__(kBlock) place_kernel(int64_t n, const Space space, int32_t* sizes) {
+__global__ void __launch_bounds__(kBlock, 1) place_kernel(int64_t n, const Space space, int32_t* sizes) {
   place_chunks(n, space.scratch, sizes);
 }
 

@@ -26,7 +26,7 @@ __device__ inline bool acceptable(const int64_t* counts, int bins, int limit) {
                            (high << 20) + low <= kMaxCountSum) != 0;
 }
 
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, 1)
     huffman_lengths_kernel(const int64_t* counts, int bins, int limit, uint8_t* lengths, const MergeSpace space) {
   if (acceptable(counts, bins, limit)) {
     package_merge(counts, bins, limit, lengths, space);

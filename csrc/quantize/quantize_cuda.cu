@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) min_max_kernel(const T* x, int64_t n
 
 // One block. parts == 0 stands for no elements.
 template <class V>
-__global__ void __launch_bounds__(kBlock) min_max_finish_kernel(const Range<V>* partial, int parts, V* range) {
+__global__ void __launch_bounds__(kBlock, 1) min_max_finish_kernel(const Range<V>* partial, int parts, V* range) {
   Range<V> r{V(0), V(0), true};
   if (parts > 0) r = partial[least(static_cast<int>(threadIdx.x), parts - 1)];
   r = block_merge<kBlock>(r);
