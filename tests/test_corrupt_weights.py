@@ -5,6 +5,7 @@ import contextlib
 import mmap
 import random
 import sys
+import threading
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from effdl_fast.errors import CorruptDataError
 from effdl_fast.ops import HuffmanStream
 from effdl_fast.testing.backends import forced, simd
 
-from ._corrupt import GOLDEN, Twice, decoded, flipped, guarded, header, same_bits, tensor
+from ._corrupt import GOLDEN, Twice, decoded, flipped, forged, guarded, header, same_bits, tensor
 from ._golden import STREAMS, index, path_of
 
 OP = "decompress_weights"
@@ -179,6 +180,40 @@ def test_nothing_beyond_record_and_output_is_touched(name, level):
                     ops.decompress_weights(memory, out=out)
                     assert bits or same_bits(out, expected)
         del out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect")
+@pytest.mark.parametrize("name", ["huffman_three_chunks", "rans_three_chunks", "rans_12_bits", "huffman_length_limit"])
+def test_memory_that_changes_while_it_is_read(name):
+    """A file that another process writes to: what was checked is what is used."""
+    data, f = GOLDEN[name], forged(name)
+    out = torch.empty(f.fields["n"])
+    begin, sizes = 48, 48 + len(f.codebook)
+    end = sizes + 4 * len(f.sizes)
+    lie = bytearray(data)
+    lie[begin : begin + 4] = bytes(x ^ 0xFF for x in data[begin : begin + 4])
+    lie[sizes : sizes + 4] = (2**31).to_bytes(4, "little")
+    pieces = data[begin:end], bytes(lie[begin:end])
+    read = []
+    torch.set_num_threads(1)
+    with guarded(len(data)) as memory:
+        memory[:] = data
+        view = memoryview(memory).cast("B")
+
+        def alter():
+            while len(read) < 1500:
+                for piece in pieces:
+                    view[begin:end] = piece
+
+        thread = threading.Thread(target=alter)
+        thread.start()
+        while len(read) < 1500:
+            try:
+                read.append(ops.decompress_weights(memory, out=out) is out)
+            except CorruptDataError:
+                read.append(False)
+        thread.join()
+        view.release()
 
 
 # ---- Huffman streams ----
