@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "common/exact_floats.h"
 #include "common/parallel.h"
 #include "common/quantizer.h"
 
@@ -16,12 +17,6 @@ namespace {
 constexpr int64_t kGrain = 2;  // chunks that are worth a thread; decoders take two at a time
 
 int64_t symbols_of(int64_t n, int64_t chunk) { return std::min(kChunk, n - chunk * kChunk); }
-
-uint32_t size_of(const ChunkDirectory& directory, int64_t chunk) {
-  uint32_t bytes;
-  std::memcpy(&bytes, directory.sizes + 4 * chunk, sizeof(bytes));
-  return bytes;
-}
 
 // ---- writing ----
 
@@ -96,16 +91,15 @@ bool closed(const ChunkReader& reader) {
          std::all_of(reader.state, reader.state + reader.lanes, [](uint32_t x) { return x == kFirstState; });
 }
 
-// `count` neighbouring chunks with equally many symbols, the first one at `data`.
-bool decode_chunks(const ChunkDirectory& directory, int64_t chunk, int count, const uint8_t* data, const Coder& coder,
-                   CodeSink sink, void* context) {
-  const uint8_t* limit = directory.payload + directory.payload_bytes;
+// `count` neighbouring chunks with equally many symbols.
+bool decode_chunks(const ChunkDirectory& directory, int64_t chunk, int count, const Coder& coder, CodeSink sink,
+                   void* context) {
+  const uint8_t* limit = directory.payload + directory.offsets.back();
   const int64_t symbols = symbols_of(directory.n, chunk);
   ChunkReader readers[2];
   for (int c = 0; c < count; ++c) {
-    const uint32_t bytes = size_of(directory, chunk + c);
-    if (!open_chunk(data, bytes, symbols, &readers[c])) return false;
-    data += bytes;
+    const int64_t* offset = directory.offsets.data() + chunk + c;
+    if (!open_chunk(directory.payload + offset[0], offset[1] - offset[0], symbols, &readers[c])) return false;
   }
   uint16_t tiles[2][kQuantizeTile];
   uint16_t* const out[2] = {tiles[0], tiles[1]};
@@ -130,6 +124,7 @@ int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* co
   std::mutex mutex;
   std::vector<Part> parts;
   auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     ChunkEncoder encoder(coder, symbols_of(n, begin), source, context);
     const int64_t start = begin * chunk_bound(kChunk, coder.longest);
     uint8_t* to = payload + start;
@@ -150,25 +145,30 @@ int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* co
   return ok ? move_together(&parts, payload) : -1;
 }
 
-bool consistent(const ChunkDirectory& directory) {
-  int64_t sum = 0;
-  for (int64_t c = 0; c < chunk_count(directory.n); ++c) {
-    const int64_t bytes = size_of(directory, c), symbols = symbols_of(directory.n, c);
+bool read_directory(const uint8_t* payload, int64_t payload_bytes, const uint8_t* sizes, int64_t n,
+                    ChunkDirectory* directory) {
+  const int64_t chunks = chunk_count(n);
+  directory->payload = payload;
+  directory->n = n;
+  directory->offsets.assign(static_cast<size_t>(chunks) + 1, 0);
+  int64_t* offset = directory->offsets.data();
+  for (int64_t c = 0; c < chunks; ++c) {
+    uint32_t stored;
+    std::memcpy(&stored, sizes + 4 * c, sizeof(stored));
+    const int64_t bytes = stored, symbols = symbols_of(n, c);
     if (bytes % 2 != 0 || bytes < 4 * lanes_of(symbols) || bytes > chunk_bound(symbols, kMaxCodeLength)) return false;
-    sum += bytes;
+    offset[c + 1] = offset[c] + bytes;
   }
-  return sum == directory.payload_bytes;
+  return offset[chunks] == payload_bytes;
 }
 
 bool decode_stream(const ChunkDirectory& directory, const Coder& coder, CodeSink sink, void* context) {
   std::atomic<bool> ok{true};
   auto body = [&](int64_t begin, int64_t end) {
-    const uint8_t* data = directory.payload;
-    for (int64_t c = 0; c < begin; ++c) data += size_of(directory, c);
+    const ExactFloats exact;
     for (int64_t c = begin; c < end && ok;) {
       const int count = c + 1 < end && symbols_of(directory.n, c + 1) == kChunk ? 2 : 1;
-      if (!decode_chunks(directory, c, count, data, coder, sink, context)) ok = false;
-      for (int i = 0; i < count; ++i) data += size_of(directory, c + i);
+      if (!decode_chunks(directory, c, count, coder, sink, context)) ok = false;
       c += count;
     }
   };

@@ -1,6 +1,7 @@
 // The chunked, lane-interleaved stream of docs/format.md: what its encoders and decoders, Huffman and rANS, agree on.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 namespace effdl::lanes {
 
@@ -26,7 +27,7 @@ struct ChunkReader {
   const uint8_t* end;  // of the chunk
   int lanes;
 };
-// One chunk while it is written, downwards from `begin_of_words` = the end of a buffer.
+// One chunk while it is written, downwards from the end of a buffer.
 struct ChunkWriter {
   uint32_t state[kLanes];
   uint8_t* words;  // lowest one written
@@ -34,15 +35,16 @@ struct ChunkWriter {
 };
 constexpr int64_t kHeadroom = 64;  // bytes below the words that vector stores may overwrite
 
-// Where the chunks of a payload lie. `sizes` may have any alignment.
+// Where the chunks of a payload lie.
 struct ChunkDirectory {
-  const uint8_t* payload;
-  int64_t payload_bytes;
-  const uint8_t* sizes;  // uint32 per chunk
-  int64_t n;             // symbols in all
+  const uint8_t* payload = nullptr;
+  int64_t n = 0;                 // symbols in all
+  std::vector<int64_t> offsets;  // of each chunk, and of the payload's end
 };
-// Whether the sizes are possible and sum up to the payload.
-bool consistent(const ChunkDirectory& directory);
+// Reads `sizes`, uint32 per chunk of any alignment, once: what others write there later does no harm. False if the
+// sizes are impossible or do not sum up to the payload.
+bool read_directory(const uint8_t* payload, int64_t payload_bytes, const uint8_t* sizes, int64_t n,
+                    ChunkDirectory* directory);
 
 // Codes come from a source in chunks and go to a sink in tiles of up to kQuantizeTile, from several threads: symbols
 // [first, first + count) are written to or read from `codes`.
@@ -66,7 +68,7 @@ int64_t stream_bound(int64_t n, int longest);
 // torch's threads. Returns the payload's bytes, or -1 if a code cannot be encoded.
 int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* context, uint8_t* payload,
                       uint8_t* sizes);
-// False if a chunk is corrupt; the sink may have got anything then. The directory must be consistent.
+// False if a chunk is corrupt; the sink may have got anything then.
 bool decode_stream(const ChunkDirectory& directory, const Coder& coder, CodeSink sink, void* context);
 
 }  // namespace effdl::lanes

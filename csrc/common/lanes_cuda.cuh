@@ -218,67 +218,68 @@ __device__ inline bool find_chunks(int64_t n, int64_t payload_bytes, const Size&
 
 // The words of a chunk come through a ring in shared memory: fetched far ahead, 128 at a time, since a step waits for
 // its words. The bytes may have any alignment; none beyond the chunk is read.
-constexpr int kSegment = 128, kRing = 2 * kSegment;
-constexpr int kRingBytes = 2 * kRing;
+constexpr unsigned kSegment = 128, kRingBytes = 2 * 2 * kSegment;
 
 class WordRing {
  public:
   // All lanes of a warp; `ring` is the warp's own.
-  __device__ WordRing(const uint8_t* bytes, int words, uint16_t* ring) : bytes_(bytes), words_(words), ring_(ring) {
+  __device__ WordRing(const uint8_t* bytes, int words, uint8_t* ring) : bytes_(bytes), ring_(ring), words_(words) {
 #pragma unroll 1
-    for (int s = 0; s < 3; ++s) {
+    for (unsigned s = 0; s < 3; ++s) {
       if (s != 0) put(s - 1);
       fetch(s);
     }
     __syncwarp();
   }
   // The word `ahead` (0 to 31) after the next one; 0 after the end.
-  __device__ uint32_t peek(int ahead) const { return ring_[(next_ + ahead) % kRing]; }
+  __device__ uint32_t peek(int ahead) const {
+    return *reinterpret_cast<const uint16_t*>(ring_ + (at_ + 2 * static_cast<unsigned>(ahead)) % kRingBytes);
+  }
   // All lanes: `count` (0 to 32) words are used up.
   __device__ void advance(int count) {
-    next_ += count;
-    if (next_ / kSegment == segment_) return;
+    at_ += 2 * static_cast<unsigned>(count);
+    if (at_ / (2 * kSegment) == segment_) return;
     __syncwarp();  // everybody has read from the segment that is overwritten
     put(segment_ + 2);
     ++segment_;
     fetch(segment_ + 2);
     __syncwarp();
   }
-  __device__ int used() const { return next_; }
+  __device__ int used() const { return static_cast<int>(at_ / 2); }
 
  private:
-  __device__ void fetch(int segment) {
+  __device__ void fetch(unsigned segment) {
 #pragma unroll
     for (int j = 0; j < kSegment / kWarp; ++j) {
-      const int i = segment * kSegment + j * kWarp + lane_id();
+      const int i = static_cast<int>(segment) * kSegment + j * kWarp + lane_id();
       fetched_[j] = i < words_ ? read_word(bytes_, i) : 0;
     }
   }
-  __device__ void put(int segment) {
+  __device__ void put(unsigned segment) {
+    auto* to = reinterpret_cast<uint16_t*>(ring_) + segment % 2 * kSegment + lane_id();
 #pragma unroll
-    for (int j = 0; j < kSegment / kWarp; ++j) {
-      ring_[segment % 2 * kSegment + j * kWarp + lane_id()] = static_cast<uint16_t>(fetched_[j]);
-    }
+    for (int j = 0; j < kSegment / kWarp; ++j) to[j * kWarp] = static_cast<uint16_t>(fetched_[j]);
   }
 
   const uint8_t* bytes_;
+  uint8_t* ring_;
   int words_;
-  uint16_t* ring_;
   uint32_t fetched_[kSegment / kWarp];
-  int next_ = 0, segment_ = 0;  // the ring holds segment_ and the one after it, fetched_ the one after that
+  unsigned at_ = 0, segment_ = 0;  // in bytes; the ring holds segment_ and the one after it, fetched_ the one after that
 };
 
 // Decodes a chunk of at least its first states to out[i] = value(symbol i). False, for all lanes, if it does not end as
 // it must.
 template <class Decoder, class T, class Value>
 __device__ inline bool decode_chunk(const uint8_t* chunk, int bytes, int symbols, const Decoder& decoder,
-                                    uint16_t* ring, T* out, const Value& value) {
+                                    uint8_t* ring, T* out, const Value& value) {
   const int lanes = lanes::lanes_of(symbols), lane = lane_id(), words = bytes / 2 - 2 * lanes;
   WordRing stream(chunk + 4 * lanes, words, ring);
   uint32_t x = lanes::kFirstState;
   if (lane < lanes) x = read_word(chunk, 2 * lane) | read_word(chunk, 2 * lane + 1) << 16;
   const bool whole = x >= lanes::kFirstState;
   const int end = lane < lanes ? symbols : 0;  // this thread's symbols are below it
+  const unsigned below = lanes_below();
   out += lane;
 #pragma unroll 1  // every step waits for the one before it
   for (int i = lane; i - lane < symbols; i += lanes, out += lanes) {
@@ -286,7 +287,8 @@ __device__ inline bool decode_chunk(const uint8_t* chunk, int bytes, int symbols
     if (i < end) symbol = decoder.pop(&x);
     const bool low = x < lanes::kFirstState;  // never without a symbol, unless the first state was bad
     const unsigned vote = __ballot_sync(kAllLanes, low);
-    if (low) x = x << 16 | stream.peek(__popc(vote & lanes_below()));
+    const uint32_t word = stream.peek(__popc(vote & below));
+    x = low ? x << 16 | word : x;
     stream.advance(__popc(vote));
     if (i < end) *out = value(symbol);
   }

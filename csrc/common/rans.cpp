@@ -99,8 +99,9 @@ Tables make_tables(const std::vector<uint32_t>& frequency) {
 
 bool encode_tile(const void* data, const uint16_t* codes, int64_t count, lanes::ChunkWriter* writer) {
   const uint32_t* symbols = static_cast<const Tables*>(data)->symbols.data();
+  const int64_t lane = writer->lanes - 1;  // as a mask: lanes are a power of two
   for (int64_t i = count - 1; i >= 0; --i) {
-    uint32_t& state = writer->state[i % writer->lanes];
+    uint32_t& state = writer->state[i & lane];
     const uint32_t f = symbols[codes[i]] >> 16, cumulative = symbols[codes[i]] & 0xffff;
     if (f == 0) return false;
     uint32_t x = state;
@@ -120,8 +121,9 @@ bool decode_tile(const void* data, lanes::ChunkReader* chunks, int count, int64_
   const Tables& t = *static_cast<const Tables*>(data);
   for (int c = 0; c < count; ++c) {
     lanes::ChunkReader& chunk = chunks[c];
+    const int64_t lane = chunk.lanes - 1;
     for (int64_t i = 0; i < symbols; ++i) {
-      uint32_t& x = chunk.state[i % chunk.lanes];
+      uint32_t& x = chunk.state[i & lane];
       const uint32_t slot = x & (kTotal - 1), symbol = t.slots[slot], entry = t.symbols[symbol];
       out[c][i] = static_cast<uint16_t>(symbol);
       x = (entry >> 16) * (x >> kRansBits) + slot - (entry & 0xffff);

@@ -19,7 +19,7 @@ int64_t estimated_bits(const int64_t* counts, const std::vector<uint32_t>& frequ
 
 // Codebook of a record: which symbols are used, then their frequencies; padded with zeros.
 std::vector<uint8_t> write_codebook(const std::vector<uint32_t>& frequency);
-// Empty if the codebook is corrupt.
+// Empty if the codebook is corrupt. Reads data more than once.
 std::vector<uint32_t> read_codebook(const uint8_t* data, int64_t bytes, int64_t bins);
 
 struct Tables {

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <stdexcept>
 
 #include "common/weights_bind.h"
 #include "compress_weights/compress_weights.h"
@@ -62,6 +63,7 @@ int64_t compress(py::handle x, py::handle out, py::handle workspace, double floo
     const py::gil_scoped_release release;
     size = compress_weights_cpu(plan, to);
   }
+  if (size == -2) throw std::runtime_error(std::string(kOp) + ": x was changed by another thread meanwhile");
   if (size < 0) fail_value(kOp, "x must be finite, it holds NaN or infinity (nonfinite=\"raw\" stores it as it is)");
   return size;
 }

@@ -3,8 +3,10 @@
 #include <cstring>
 #include <vector>
 
+#include "common/exact_floats.h"
 #include "common/huffman_code.h"
 #include "common/lane_stream.h"
+#include "common/parallel.h"
 #include "common/rans.h"
 #include "common/simd.h"
 #include "common/weights_record_check.h"
@@ -20,6 +22,8 @@ namespace {
 
 using record::Header;
 
+constexpr int64_t kChanged = -2;
+constexpr int64_t kFixedGrain = 32;                  // tiles that are worth a thread
 constexpr int kRansLongest = record::kRansBits + 1;  // a symbol's bits, and what rounding may add
 
 // What the entropy coders know before they write: sizes are compared by docs/format.md, "Choice".
@@ -99,14 +103,18 @@ int64_t write_raw(const CompressPlan& plan, uint8_t* out) {
 int64_t write_fixed(const CompressPlan& plan, const Quantizer& q, uint8_t* out) {
   Header header = record::make_header(record::kFixed, plan.dtype, q.bits, plan.n, 0.0, 0.0);
   header.payload_bytes = static_cast<uint64_t>(packed_bytes(plan.n, q.bits));
-  uint16_t codes[kQuantizeTile];
   const Weights weights = {plan, q};
-  uint8_t* to = out + sizeof(header);
-  for (int64_t from = 0; from < plan.n; from += kQuantizeTile, to += kQuantizeTile / 8 * q.bits) {
-    const int64_t count = std::min(kQuantizeTile, plan.n - from);
-    quantize::codes16(weights.at(from), plan.dtype, count, q, codes);
-    pack_bits::kernels().pack16(codes, count, q.bits, to);
-  }
+  uint8_t* payload = out + sizeof(header);
+  auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
+    uint16_t codes[kQuantizeTile];
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t from = tile * kQuantizeTile, count = std::min(kQuantizeTile, plan.n - from);
+      quantize::codes16(weights.at(from), plan.dtype, count, q, codes);
+      pack_bits::kernels().pack16(codes, count, q.bits, payload + from / 8 * q.bits);
+    }
+  };
+  parallel_for(0, (plan.n + kQuantizeTile - 1) / kQuantizeTile, kFixedGrain, body);
   return finish(out, header, static_cast<int64_t>(header.payload_bytes));
 }
 
@@ -133,6 +141,7 @@ int64_t write_stream(const CompressPlan& plan, const Quantizer& q, const Codeboo
     const lanes::Coder coder = {&tables, kRansLongest, rans::encode_tile, nullptr};
     bytes = lanes::encode_stream(plan.n, coder, quantized_tile, &weights, payload, sizes);
   }
+  if (bytes < 0) return kChanged;  // a code that the histogram had not seen
   header.payload_bytes = static_cast<uint64_t>(bytes);
   return finish(out, header, payload + bytes - codebook);
 }
@@ -178,6 +187,7 @@ int64_t compress(const CompressPlan& plan, uint8_t* out) {
     const int64_t raw = static_cast<int64_t>(sizeof(Header)) + plan.n * dtype_size(plan.dtype);
     if (raw <= book.estimate) return write_raw(plan, out);
     size = book.codec == record::kFixed ? write_fixed(plan, q, out) : write_stream(plan, q, book, out);
+    if (size < 0) return size;
   }
   std::memcpy(out + offsetof(Header, lo), &range.lo, sizeof(double));
   std::memcpy(out + offsetof(Header, hi), &range.hi, sizeof(double));
@@ -200,6 +210,7 @@ int64_t compress_weights_bound(int64_t n, int64_t itemsize, int max_bits) {
 }
 
 int64_t compress_weights_cpu(const CompressPlan& plan, uint8_t* out) {
+  const ExactFloats exact;
   const int64_t size = compress(plan, out);
   record_kernel("compress_weights", plan.dtype == Dtype::f64 ? "f64" : simd_name(simd_level()));
   return size;

@@ -1,3 +1,4 @@
+#include "common/exact_floats.h"
 #include "common/weights_bind.h"
 #include "decompress_weights/decompress_weights.h"
 
@@ -9,6 +10,7 @@ namespace {
 constexpr const char* kOp = "decompress_weights";
 
 record::Header checked_header(const Bytes& data) {
+  const ExactFloats exact;
   record::Header header;
   if (const char* wrong = record::read_header(data.data, data.size, &header)) fail_corrupt(kOp, wrong);
   return header;

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <vector>
 
+#include "common/exact_floats.h"
 #include "common/half.h"
 #include "common/huffman_code.h"
 #include "common/lane_stream.h"
@@ -88,6 +89,7 @@ void fill_constant(double value, int64_t n, void* out, Dtype dtype) {
 const char* decode_fixed(const uint8_t* payload, int64_t n, Output* output) {
   const int bits = output->quantizer.bits;
   auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     uint16_t codes[kQuantizeTile];
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t first = tile * kQuantizeTile, count = std::min(kQuantizeTile, n - first);
@@ -126,12 +128,16 @@ std::vector<uint8_t> read_lengths(const uint8_t* codebook, const Header& header)
   return huffman::complete(lengths.data(), bins) ? lengths : std::vector<uint8_t>{};
 }
 
-const char* decode_streams(const uint8_t* codebook, const Header& header, Output* output) {
-  const uint8_t* sizes = codebook + header.codebook_bytes;
-  const lanes::ChunkDirectory directory = {sizes + record::directory_bytes(header),
-                                           static_cast<int64_t>(header.payload_bytes), sizes,
-                                           static_cast<int64_t>(header.n)};
-  if (!lanes::consistent(directory)) return "the chunks do not fill the payload";
+const char* decode_streams(const uint8_t* parts, const Header& header, Output* output) {
+  const uint8_t* sizes = parts + header.codebook_bytes;
+  lanes::ChunkDirectory directory;
+  if (!lanes::read_directory(sizes + record::directory_bytes(header), static_cast<int64_t>(header.payload_bytes), sizes,
+                             static_cast<int64_t>(header.n), &directory)) {
+    return "the chunks do not fill the payload";
+  }
+  // Read more than once, so copied: the record may lie in a file that somebody writes to.
+  const std::vector<uint8_t> book(parts, sizes);
+  const uint8_t* codebook = book.data();
   constexpr const char* kBadChunk = "a chunk does not end where it should";
   if (header.codec == record::kHuffman) {
     const std::vector<uint8_t> lengths = read_lengths(codebook, header);
@@ -168,6 +174,7 @@ const char* decompress(const uint8_t* data, const Header& header, void* out, Dty
 }  // namespace
 
 const char* decompress_weights_cpu(const uint8_t* data, const record::Header& header, void* out, Dtype dtype) {
+  const ExactFloats exact;
   const char* wrong = decompress(data, header, out, dtype);
   record_kernel("decompress_weights", simd_name(simd_level()));
   return wrong;

@@ -1,3 +1,4 @@
+#include "common/exact_floats.h"
 #include "common/weights_bind.h"
 #include "dequantize/dequantize.h"
 
@@ -29,6 +30,7 @@ void dequantize_values(py::handle codes, py::handle out, py::handle range, int b
     fail_no_cuda(kOp);
 #endif
   }
+  const ExactFloats exact;
   const Quantizer quantizer = quantizer_of(r, bits, r.dtype, kOp);
   const py::gil_scoped_release release;
   dequantize_cpu(c.data, code_bytes, c.numel(), quantizer, o.data, o.dtype);

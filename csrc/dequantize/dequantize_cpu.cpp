@@ -1,4 +1,5 @@
 // The scalar level, float64 arithmetic, the run-time choice, and threads.
+#include "common/exact_floats.h"
 #include "common/parallel.h"
 #include "common/simd_codes_scalar.h"
 #include "dequantize/dequantize.h"
@@ -57,6 +58,7 @@ void dequantize_cpu(const void* codes, int code_bytes, int64_t n, const Quantize
   using namespace dequantize;
   record_kernel("dequantize", q.wide || dtype == Dtype::f64 ? "f64" : simd_name(simd_level()));
   auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     char* to = static_cast<char*>(out) + begin * dtype_size(dtype);
     if (code_bytes == 1) {
       values8(static_cast<const uint8_t*>(codes) + begin, end - begin, q, to, dtype);

@@ -1,3 +1,4 @@
+#include "common/exact_floats.h"
 #include "common/weights_bind.h"
 #include "entropy/entropy.h"
 #include "quantize/quantize.h"
@@ -32,6 +33,7 @@ void estimate_entropy(py::handle x, py::handle out, py::handle workspace, int bi
 #endif
   }
   (void)workspace;
+  const ExactFloats exact;
   MinMax range;
   bool fits;
   {

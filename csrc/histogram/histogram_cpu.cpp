@@ -5,6 +5,7 @@
 #include <mutex>
 #include <vector>
 
+#include "common/exact_floats.h"
 #include "common/parallel.h"
 #include "histogram/histogram.h"
 #include "quantize/quantize.h"
@@ -33,6 +34,7 @@ uint32_t sum_tables(int64_t n, int64_t bins, int64_t* counts, const Count& count
   std::mutex mutex;
   uint32_t largest = 0;
   auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     std::vector<uint32_t> tables(static_cast<size_t>(kTables * bins));
     for (int64_t from = begin; from < end; from += kSpan) {
       const uint32_t top = count(from, std::min(end, from + kSpan), tables.data());

@@ -23,7 +23,7 @@ bool decode_tile(const void* table, lanes::ChunkReader* chunks, int count, int64
                  uint16_t* const* out);
 }  // namespace huffman_decode
 
-// `lengths` complete, directory consistent; codes: n, uint8 if code_bytes == 1. False if the stream is corrupt.
+// `lengths` complete; codes: n, uint8 if code_bytes == 1. False if the stream is corrupt.
 bool huffman_decode_cpu(const lanes::ChunkDirectory& directory, const uint8_t* lengths, int64_t bins, void* codes,
                         int code_bytes);
 

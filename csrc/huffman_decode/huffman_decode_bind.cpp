@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "common/weights_bind.h"
 #include "huffman_decode/huffman_decode.h"
 
@@ -39,13 +41,16 @@ void decode(py::handle payload, py::handle sizes, py::handle lengths, py::handle
 #endif
   }
   (void)workspace;
-  const lanes::ChunkDirectory directory = {from, p.numel(), static_cast<const uint8_t*>(s.data), n};
-  if (!huffman::complete(code_lengths, bins)) fail_corrupt(kOp, "the lengths are not those of a complete code");
-  if (!lanes::consistent(directory)) fail_corrupt(kOp, "the chunk sizes do not fill the payload");
+  const std::vector<uint8_t> own(code_lengths, code_lengths + bins);  // what is checked is what is used
+  if (!huffman::complete(own.data(), bins)) fail_corrupt(kOp, "the lengths are not those of a complete code");
+  lanes::ChunkDirectory directory;
+  if (!lanes::read_directory(from, p.numel(), static_cast<const uint8_t*>(s.data), n, &directory)) {
+    fail_corrupt(kOp, "the chunk sizes do not fill the payload");
+  }
   bool ok;
   {
     const py::gil_scoped_release release;
-    ok = huffman_decode_cpu(directory, code_lengths, bins, c.data, static_cast<int>(dtype_size(c.dtype)));
+    ok = huffman_decode_cpu(directory, own.data(), bins, c.data, static_cast<int>(dtype_size(c.dtype)));
   }
   if (!ok) fail_corrupt(kOp, "a chunk does not end where it should");
 }

@@ -22,8 +22,9 @@ const Kernels& kernels() {
 // Any number of lanes and symbols; false if the chunk has too few words.
 bool decode_checked(lanes::ChunkReader* chunk, const huffman::DecodeTable& table, int64_t symbols, uint16_t* out) {
   const uint32_t mask = (1u << table.bits) - 1u;
+  const int64_t lane = chunk->lanes - 1;  // as a mask: lanes are a power of two
   for (int64_t i = 0; i < symbols; ++i) {
-    uint32_t& x = chunk->state[i % chunk->lanes];
+    uint32_t& x = chunk->state[i & lane];
     const uint32_t entry = table.narrow ? table.entries16[x & mask] : table.entries32[x & mask];
     x >>= entry & 31;
     out[i] = static_cast<uint16_t>(entry >> 5);

@@ -52,15 +52,16 @@ int64_t encode(py::handle codes, py::handle lengths, py::handle payload, py::han
 #endif
   }
   (void)workspace;
-  if (!huffman::complete(code_lengths, bins)) {
+  const std::vector<uint8_t> own(code_lengths, code_lengths + bins);  // what is checked is what is used
+  if (!huffman::complete(own.data(), bins)) {
     fail_value(kOp, "lengths must be those of a complete prefix code: at most 16, with a Kraft sum of 1");
   }
-  const int longest = huffman::longest(code_lengths, bins), code_bytes = static_cast<int>(dtype_size(c.dtype));
+  const int longest = huffman::longest(own.data(), bins), code_bytes = static_cast<int>(dtype_size(c.dtype));
   check_room(longest);
   int64_t bytes;
   {
     const py::gil_scoped_release release;
-    const std::vector<uint32_t> table = full_table(code_lengths, bins, code_bytes);
+    const std::vector<uint32_t> table = full_table(own.data(), bins, code_bytes);
     bytes = huffman_encode_cpu(c.data, code_bytes, n, table.data(), longest, to, static_cast<uint8_t*>(s.data));
   }
   if (bytes < 0) fail_value(kOp, "codes holds a symbol whose length is 0 or that is not below the number of lengths");

@@ -21,7 +21,8 @@ const Kernels& kernels() {
   return *levels[static_cast<int>(simd_level())];
 }
 
-// Scalar look-ups, two to a store, are faster than gathers (Zen 5: 1.6 times for AVX-512).
+// Scalar look-ups, two to a store: on Zen 5, encoding took 1.45 times as long with AVX2 gathers, 1.05 with those of
+// AVX-512.
 void look_up(const uint16_t* codes, int64_t count, const uint32_t* table, uint32_t* entries) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
@@ -37,8 +38,9 @@ void look_up(const uint16_t* codes, int64_t count, const uint32_t* table, uint32
 
 uint32_t encode_any(const uint32_t* entries, int64_t count, lanes::ChunkWriter* writer) {
   uint32_t least = 0xffffffffu;
+  const int64_t lane = writer->lanes - 1;  // as a mask: lanes are a power of two
   for (int64_t i = count - 1; i >= 0; --i) {
-    uint32_t& x = writer->state[i % writer->lanes];
+    uint32_t& x = writer->state[i & lane];
     least = std::min(least, entries[i]);
     x = scalar::push(x, entries[i], &writer->words);
   }

@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "common/weights_bind.h"
 #include "huffman_lengths/huffman_lengths.h"
 
@@ -47,9 +49,10 @@ void lengths_of(py::handle counts, py::handle lengths, py::handle workspace, int
 #endif
   }
   (void)workspace;
-  check_counts(from, bins, max_length);
+  const std::vector<int64_t> own(from, from + bins);  // what is checked is what is used
+  check_counts(own.data(), bins, max_length);
   const py::gil_scoped_release release;
-  huffman_lengths_cpu(from, bins, max_length, to);
+  huffman_lengths_cpu(own.data(), bins, max_length, to);
 }
 
 }  // namespace

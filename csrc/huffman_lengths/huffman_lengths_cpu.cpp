@@ -23,7 +23,7 @@ std::vector<Symbol> sorted_symbols(const int64_t* counts, int64_t bins) {
     largest = std::max(largest, counts[s]);
   }
   std::vector<Symbol> other(symbols.size());
-  for (int shift = 0; largest >> shift != 0; shift += 8) {
+  for (int shift = 0; shift < 64 && largest >> shift != 0; shift += 8) {
     int32_t start[257] = {0};
     for (const Symbol& s : symbols) ++start[((s.count >> shift) & 255) + 1];
     for (int b = 0; b < 256; ++b) start[b + 1] += start[b];

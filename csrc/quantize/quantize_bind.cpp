@@ -1,3 +1,4 @@
+#include "common/exact_floats.h"
 #include "common/weights_bind.h"
 #include "quantize/quantize.h"
 
@@ -34,6 +35,7 @@ void min_max(py::handle x, py::handle range, py::handle workspace) {
 #endif
   }
   (void)workspace;
+  const ExactFloats exact;
   MinMax found;
   {
     const py::gil_scoped_release release;
@@ -65,6 +67,7 @@ void quantize_codes(py::handle x, py::handle codes, py::handle range, int bits) 
     fail_no_cuda(kOp);
 #endif
   }
+  const ExactFloats exact;
   const Quantizer quantizer = quantizer_of(r, bits, v.dtype, kOp);
   bool finite;
   {

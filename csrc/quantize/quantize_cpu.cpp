@@ -2,6 +2,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "common/exact_floats.h"
 #include "common/parallel.h"
 #include "common/simd_codes_scalar.h"
 #include "quantize/quantize.h"
@@ -84,6 +85,7 @@ MinMax min_max_cpu(const void* x, Dtype dtype, int64_t n) {
   if (n == 0) return {0.0, 0.0, true};
   const Kernels& level = kernels();
   const auto span = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     if (dtype == Dtype::f64) return min_max_double(static_cast<const double*>(x) + begin, end - begin);
     const char* from = static_cast<const char*>(x) + begin * dtype_size(dtype);
     return level.min_max[index_of(dtype)](from, end - begin);
@@ -108,6 +110,7 @@ bool quantize_cpu(const void* x, Dtype dtype, int64_t n, const Quantizer& q, voi
   std::mutex mutex;
   bool finite = true;
   auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     const char* from = static_cast<const char*>(x) + begin * dtype_size(dtype);
     const bool ok = code_bytes == 1 ? codes8(from, dtype, end - begin, q, static_cast<uint8_t*>(codes) + begin)
                                     : codes16(from, dtype, end - begin, q, static_cast<uint16_t*>(codes) + begin);
