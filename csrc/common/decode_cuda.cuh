@@ -36,7 +36,9 @@ constexpr int kSharedRansBins = 8192;
 static_assert(2 * kRansTotal + 4 * kSharedRansBins <= kSharedTableBytes && 2 * kRansTotal <= kDecodeTableBytes);
 
 // Tables, then a ring per warp.
-constexpr int decode_shared_bytes(int threads) { return kSharedTableBytes + threads / kWarp * static_cast<int>(kRingBytes); }
+constexpr int decode_shared_bytes(int threads) {
+  return kSharedTableBytes + threads / kWarp * static_cast<int>(kRingBytes);
+}
 
 __device__ inline uint8_t* dynamic_shared() {
   extern __shared__ uint4 effdl_dynamic_shared[];

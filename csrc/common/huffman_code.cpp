@@ -62,9 +62,7 @@ bool complete(const uint8_t* lengths, int64_t bins) {
   return used == 0 || (used == 1 && count[1] == 1) || kraft == int64_t{1} << kMaxLength;
 }
 
-int longest(const uint8_t* lengths, int64_t bins) {
-  return bins == 0 ? 0 : *std::max_element(lengths, lengths + bins);
-}
+int longest(const uint8_t* lengths, int64_t bins) { return bins == 0 ? 0 : *std::max_element(lengths, lengths + bins); }
 
 void encode_table(const uint8_t* lengths, int64_t bins, uint32_t* table, int64_t entries) {
   Codes codes(lengths, bins);

@@ -18,8 +18,8 @@ void encode_table(const uint8_t* lengths, int64_t bins, uint32_t* table, int64_t
 
 // T of docs/format.md. Entries hold symbol << 5 | length: 16 bits wide where symbols have at most 11.
 struct DecodeTable {
-  int bits = 0;              // of the index: the longest length
-  bool narrow = false;       // entries are in `entries16`, else in `entries32`
+  int bits = 0;                     // of the index: the longest length
+  bool narrow = false;              // entries are in `entries16`, else in `entries32`
   std::vector<uint16_t> entries16;  // two more than 2^bits: vector loads are 32 bits wide
   std::vector<uint32_t> entries32;
 };

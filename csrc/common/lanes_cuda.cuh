@@ -30,18 +30,20 @@ __device__ inline int chunk_symbols(int64_t n, int64_t chunk) {
 
 // ---- entropy coders, as the stream asks for them ----
 
-// entry: length << 16 | code; 0 where there is no code.
+// Tables hold an entry per symbol, 0 where it has no code. kNothing is the entry that leaves every state as it is.
+
+// length << 16 | code
 struct HuffmanEncoder {
+  static constexpr uint32_t kNothing = 0;
   const uint32_t* table;
-  __device__ uint32_t entry(uint32_t code) const { return table[code]; }
   static __device__ bool full(uint32_t x, uint32_t entry) { return x >> 16 >= 1u << (16 - (entry >> 16)); }
   static __device__ uint32_t push(uint32_t x, uint32_t entry) { return x << (entry >> 16) | (entry & 0xffff); }
 };
 
-// entry: frequency << 16 | cumulative; 0 where there is no code.
+// frequency << 16 | cumulative
 struct RansEncoder {
+  static constexpr uint32_t kNothing = 1u << 30;
   const uint32_t* table;
-  __device__ uint32_t entry(uint32_t code) const { return table[code]; }
   static __device__ bool full(uint32_t x, uint32_t entry) { return x >> 18 >= entry >> 16; }
   static __device__ uint32_t push(uint32_t x, uint32_t entry) {
     const uint32_t f = entry >> 16, quotient = x / f;
@@ -115,12 +117,13 @@ __device__ inline void encode_chunk(const Code* all, int64_t n, int64_t chunk, u
   bool ok = true;
   int used = 0;
   int step = (symbols - 1) / lanes;
+  constexpr uint32_t kNone = 0xffffffffu;  // no symbol
   uint32_t next[kAhead];
   const auto fetch = [&](int from) {
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
       const int i = (from - j) * lanes + lane;
-      next[j] = i >= 0 && i < end ? codes[i] : 0xffffffffu;
+      next[j] = i >= 0 && i < end ? codes[i] : kNone;
     }
   };
   fetch(step);
@@ -128,22 +131,18 @@ __device__ inline void encode_chunk(const Code* all, int64_t n, int64_t chunk, u
     uint32_t entry[kAhead];
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      const bool known = next[j] < bins;
-      entry[j] = known ? encoder.entry(next[j]) : 0;
-      ok = ok && (entry[j] != 0 || next[j] == 0xffffffffu);
+      const uint32_t found = next[j] < bins ? encoder.table[next[j]] : 0;
+      ok = ok && (found != 0 || next[j] == kNone);
+      entry[j] = found != 0 ? found : Encoder::kNothing;
     }
     fetch(step - kAhead);
 #pragma unroll
     for (int j = 0; j < kAhead; ++j) {
-      // An entry of 0, which is no symbol or no code word, leaves the state as it is.
-      const bool full = entry[j] != 0 && Encoder::full(x, entry[j]);
+      const bool full = Encoder::full(x, entry[j]);
       const unsigned vote = __ballot_sync(kAllLanes, full);
       used += __popc(vote);
-      if (full) {
-        words[symbols - used + __popc(vote & lanes_below())] = static_cast<uint16_t>(x);
-        x >>= 16;
-      }
-      if (entry[j] != 0) x = Encoder::push(x, entry[j]);
+      if (full) words[symbols - used + __popc(vote & lanes_below())] = static_cast<uint16_t>(x);
+      x = Encoder::push(full ? x >> 16 : x, entry[j]);
     }
   }
   scratch.states[chunk * lanes::kLanes + lane] = x;
@@ -265,14 +264,15 @@ class WordRing {
   uint8_t* ring_;
   int words_;
   uint32_t fetched_[kSegment / kWarp];
-  unsigned at_ = 0, segment_ = 0;  // in bytes; the ring holds segment_ and the one after it, fetched_ the one after that
+  unsigned at_ = 0,
+           segment_ = 0;  // in bytes; the ring holds segment_ and the one after it, fetched_ the one after that
 };
 
 // Decodes a chunk of at least its first states to out[i] = value(symbol i). False, for all lanes, if it does not end as
 // it must.
 template <class Decoder, class T, class Value>
-__device__ inline bool decode_chunk(const uint8_t* chunk, int bytes, int symbols, const Decoder& decoder,
-                                    uint8_t* ring, T* out, const Value& value) {
+__device__ inline bool decode_chunk(const uint8_t* chunk, int bytes, int symbols, const Decoder& decoder, uint8_t* ring,
+                                    T* out, const Value& value) {
   const int lanes = lanes::lanes_of(symbols), lane = lane_id(), words = bytes / 2 - 2 * lanes;
   WordRing stream(chunk + 4 * lanes, words, ring);
   uint32_t x = lanes::kFirstState;

@@ -47,8 +47,7 @@ static inline Lane refill(Lane x, const uint8_t** next) {
   const Lane low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
   const unsigned mask = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
   const Lane words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(*next)));
-  const Lane order =
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(lanes::expand8[mask])));
+  const Lane order = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(lanes::expand8[mask])));
   *next += 2 * __builtin_popcount(mask);
   const Lane filled = _mm256_or_si256(_mm256_slli_epi32(x, 16), _mm256_permutevar8x32_epi32(words, order));
   return _mm256_blendv_epi8(x, filled, low);
@@ -60,8 +59,7 @@ static inline Lane push(Lane x, Lane entries, uint8_t** words) {
   const Lane over = _mm256_srlv_epi32(x, _mm256_sub_epi32(_mm256_set1_epi32(32), length));
   const Lane empty = _mm256_cmpeq_epi32(over, _mm256_setzero_si256());
   const unsigned mask = 0xffu & ~static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(empty)));
-  const Lane order =
-      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(lanes::compress8[mask])));
+  const Lane order = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(lanes::compress8[mask])));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(*words - 16),
                    low_words(_mm256_and_si256(_mm256_permutevar8x32_epi32(x, order), low)));
   *words -= 2 * __builtin_popcount(mask);

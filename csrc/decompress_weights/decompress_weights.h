@@ -7,8 +7,8 @@
 
 namespace effdl {
 
-// data: the record, any alignment; header: as record::read_header accepted it. out: header.n elements of `dtype`, contiguous.
-// Returns what is wrong, null if nothing; `out` holds anything then.
+// data: the record, any alignment; header: as record::read_header accepted it. out: header.n elements of `dtype`,
+// contiguous. Returns what is wrong, null if nothing; `out` holds anything then.
 const char* decompress_weights_cpu(const uint8_t* data, const record::Header& header, void* out, Dtype dtype);
 
 #ifdef EFFDL_WITH_CUDA

@@ -25,8 +25,8 @@ void values16(const uint16_t* codes, int64_t n, const Quantizer& q, void* out, D
 void dequantize_cpu(const void* codes, int code_bytes, int64_t n, const Quantizer& q, void* out, Dtype dtype);
 
 #ifdef EFFDL_WITH_CUDA
-// Asynchronous on `stream`; device memory throughout. range: (lo, hi), float64 if range_is_double (a float64 source), else
-// float32. A range that quantizable() refuses gives NaN.
+// Asynchronous on `stream`; device memory throughout. range: (lo, hi), float64 if range_is_double (a float64 source),
+// else float32. A range that quantizable() refuses gives NaN.
 void dequantize_cuda(const void* codes, int code_bytes, int64_t n, const void* range, bool range_is_double, int bits,
                      void* out, Dtype dtype, int device, void* stream);
 #endif

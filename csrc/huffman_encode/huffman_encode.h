@@ -10,8 +10,8 @@ namespace effdl {
 
 namespace huffman_encode {
 // Encodes `steps` steps of 32 symbols, given by their entries of huffman::encode_table, the last one first, below
-// writer->words, of which lanes::kHeadroom bytes more may be overwritten. Returns the smallest entry: 0 if a symbol has no
-// code word.
+// writer->words, of which lanes::kHeadroom bytes more may be overwritten. Returns the smallest entry: 0 if a symbol has
+// no code word.
 struct Kernels {
   uint32_t (*steps)(const uint32_t* entries, int64_t steps, lanes::ChunkWriter* writer);
 };

@@ -1,9 +1,8 @@
-#include "huffman_lengths/huffman_lengths.h"
-
 #include <algorithm>
 #include <vector>
 
 #include "common/simd.h"
+#include "huffman_lengths/huffman_lengths.h"
 
 namespace effdl {
 namespace {
@@ -62,8 +61,8 @@ bool huffman(const std::vector<Symbol>& symbols, int limit, int32_t* codes_of_le
   return true;
 }
 
-// The same by package-merge (Larmore and Hirschberg 1990), which is optimal under the limit. Level 1 is the list of leaves;
-// each further level merges the leaves with the packages of two neighbours of the level before.
+// The same by package-merge (Larmore and Hirschberg 1990), which is optimal under the limit. Level 1 is the list of
+// leaves; each further level merges the leaves with the packages of two neighbours of the level before.
 void package_merge(const std::vector<Symbol>& symbols, int limit, int32_t* codes_of_length) {
   const size_t n = symbols.size(), wanted = 2 * n - 2;
   std::vector<uint8_t> is_leaf(static_cast<size_t>(limit) * wanted);
@@ -83,8 +82,8 @@ void package_merge(const std::vector<Symbol>& symbols, int limit, int32_t* codes
       package += !take;
     }
   }
-  // The first 2n - 2 items of the last level are the solution; its packages say how many items of the level below are. A
-  // leaf's code is as long as it is often among them, and every level takes the lightest.
+  // The first 2n - 2 items of the last level are the solution; its packages say how many items of the level below are.
+  // A leaf's code is as long as it is often among them, and every level takes the lightest.
   std::vector<int32_t> taken(static_cast<size_t>(limit) + 1);
   size_t items = wanted;
   for (int level = limit - 1; level >= 0; --level) {

@@ -1,5 +1,5 @@
-// Packing for one SIMD level: EFFDL_LEVEL names its namespace. Eight codes make `bits` bytes; neighbours are moved together
-// in pairs, pairs of pairs, and so on.
+// Packing for one SIMD level: EFFDL_LEVEL names its namespace. Eight codes make `bits` bytes; neighbours are moved
+// together in pairs, pairs of pairs, and so on.
 namespace effdl::EFFDL_LEVEL {
 
 static inline uint64_t pack_four(uint64_t v, int bits) {  // four uint16 to 4 * bits bits

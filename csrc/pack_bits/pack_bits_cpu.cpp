@@ -1,11 +1,10 @@
 // The scalar level, the run-time choice, and threads.
-#include "pack_bits/pack_bits.h"
-
 #include <string.h>
 
 #include <atomic>
 
 #include "common/parallel.h"
+#include "pack_bits/pack_bits.h"
 #define EFFDL_LEVEL scalar
 #include "pack_bits/pack_bits_body.inl"
 

@@ -8,8 +8,8 @@
 namespace effdl {
 
 namespace unpack_bits {
-// n codes from packed_bytes(n, bits) bytes, none of which beyond is read. bits 1 to 8 for uint8 codes, 1 to 16 for uint16.
-// Any alignment, no overlap.
+// n codes from packed_bytes(n, bits) bytes, none of which beyond is read. bits 1 to 8 for uint8 codes, 1 to 16 for
+// uint16. Any alignment, no overlap.
 struct Kernels {
   void (*unpack8)(const uint8_t* packed, int64_t n, int bits, uint8_t* codes);
   void (*unpack16)(const uint8_t* packed, int64_t n, int bits, uint16_t* codes);

@@ -1,9 +1,8 @@
 // The scalar level, the run-time choice, and threads.
-#include "unpack_bits/unpack_bits.h"
-
 #include <string.h>
 
 #include "common/parallel.h"
+#include "unpack_bits/unpack_bits.h"
 #define EFFDL_LEVEL scalar
 #include "unpack_bits/unpack_bits_body.inl"
 
