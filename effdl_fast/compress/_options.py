@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from effdl_fast import ops
+from effdl_fast.compress._refused import RefusedValue
 from effdl_fast.ops._weights import FLOATS, MAX_BITS, fraction, integer, number
 from effdl_fast.ops.compress_weights import CODECS
 
@@ -57,6 +58,6 @@ class Options:
         except ValueError as error:
             if bool(x.isfinite().all()):
                 raise
-            raise ValueError(
+            raise RefusedValue(
                 f"{self.caller}: {what} holds NaN or infinity (nonfinite='raw' keeps such a tensor as it is)"
             ) from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -17,32 +20,51 @@ from effdl_fast.compress import _format
 from effdl_fast.compress._format import ALIAS, RAW, RECORD, Entry, Progress
 from effdl_fast.compress._memory import bytes_of, integers
 from effdl_fast.compress._options import FLOATS, Options
+from effdl_fast.compress._refused import RefusedType, RefusedValue
 from effdl_fast.compress._ties import find_ties
 
 
 class AtomicFile:
-    """A new file beside `path` that takes its place on `commit` and is gone after `discard`."""
+    """A new file beside `path` that takes its place, and its mode, on `commit` and is gone after `discard`.
+
+    FileExistsError for a path that is there and is no regular file.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))  # a link stays a link
-        self.temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
+        old = os.stat(self.path).st_mode if self.path.exists() else None
+        if old is not None and not stat.S_ISREG(old):
+            raise FileExistsError(errno.EEXIST, "it is there already and is no regular file", os.fspath(path))
+        # Of the name only what leaves the whole below 255 bytes.
+        self.temporary = self.path.with_name(f".{self.path.name[:50]}.{secrets.token_hex(6)}.tmp")
         self.file = open(self.temporary, "xb")  # noqa: SIM115
+        if old is not None:
+            with suppress(OSError):  # of file systems that have no modes
+                os.chmod(self.temporary, old & 0o777)
 
     def commit(self) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
         os.replace(self.temporary, self.path)
-        if os.name == "posix":  # the new name lasts only when the folder does
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        if os.name == "posix":
+            with suppress(OSError):  # the file is in its place, whatever comes now
+                self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        """The new name lasts only when the folder does."""
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def discard(self) -> None:
-        self.file.close()
-        self.temporary.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # what is still buffered may find the disk full
+                self.file.close()
+        finally:
+            self.temporary.unlink(missing_ok=True)
 
 
 class Sink:
@@ -53,13 +75,17 @@ class Sink:
         self.metadata = dict(metadata or {})
         for pair in self.metadata.items():
             if not all(isinstance(text, str) for text in pair):
-                raise TypeError(f"{options.caller}: metadata must be strings by strings, got {pair!r}")
+                raise RefusedType(f"{options.caller}: metadata must be strings by strings, got {pair!r}")
+            for text in pair:
+                _check_text(options.caller, "metadata", text)
         self.entries: list[Entry] = []
         self.names: set[str] = set()
         self.position = 0
+        self.broken = False  # a write failed, so positions are not what they are taken for
         self._write(_format.header(single))
 
     def tensor(self, name: str, x: Tensor) -> Entry:
+        self._check(name)
         caller, what = self.options.caller, f"tensor {name!r}" if name else "the tensor"
         dense = _dense(x, caller, what)
         record = None
@@ -72,23 +98,35 @@ class Sink:
             kind, data = RAW, dense.cpu().view(torch.uint8)
         crc = _C.crc32c(data)
         entry = Entry(name, kind, x.dtype, tuple(x.shape), self.position, data.numel(), crc)
-        self._enter(entry)
-        self._write(bytes_of(data))
+        self._add(entry, bytes_of(data))
         return entry
 
     def alias(self, name: str, base: int, dtype: torch.dtype, shape: Sequence[int], offset: int, strides: Any) -> Entry:
+        self._check(name)
         entry = Entry(name, ALIAS, dtype, tuple(shape), offset, base, 0, tuple(strides))
-        self._enter(entry)
+        self._add(entry, b"")
         return entry
 
     def finish(self) -> None:
+        self._require_whole()
         self.stream.write(_format.ending(self.entries, self.metadata, self.single, self.position))
 
-    def _enter(self, entry: Entry) -> None:
-        if entry.name in self.names:
-            raise ValueError(f"{self.options.caller}: there is a tensor {entry.name!r} already")
+    def _check(self, name: str) -> None:
+        self._require_whole()
+        _check_text(self.options.caller, "the name of a tensor", name)
+        if name in self.names:
+            raise RefusedValue(f"{self.options.caller}: there is a tensor {name!r} already")
+
+    def _require_whole(self) -> None:
+        if self.broken:
+            raise OSError(f"{self.options.caller}: an earlier write failed; what is there is not whole")
+
+    def _add(self, entry: Entry, data: bytes | memoryview) -> None:
+        self.broken = True  # unless all of this succeeds
+        self._write(data)
         self.names.add(entry.name)
         self.entries.append(entry)
+        self.broken = False
 
     def _write(self, data: bytes | memoryview) -> None:
         """data and zeros up to the next aligned position."""
@@ -99,17 +137,24 @@ class Sink:
         self.position += rest
 
 
+def _check_text(caller: str, what: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RefusedValue(f"{caller}: {what} must be Unicode text without lone surrogates, got {text!r}") from None
+
+
 def _dense(x: Tensor, caller: str, what: str) -> Tensor:
     """The elements in order, 1-D; of floats as they are, of other dtypes as integers of their size."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{caller}: {what} must be a torch.Tensor, got {type(x).__name__}")
+        raise RefusedType(f"{caller}: {what} must be a torch.Tensor, got {type(x).__name__}")
     if x.layout is not torch.strided or hasattr(x, "__tensor_flatten__") or x.device.type == "meta":
         kind = type(x).__name__ if hasattr(x, "__tensor_flatten__") else f"layout {x.layout}, device {x.device}"
-        raise TypeError(f"{caller}: {what} must be a dense tensor with memory of its own, got {kind}")
+        raise RefusedType(f"{caller}: {what} must be a dense tensor with memory of its own, got {kind}")
     if _format.dtype_code(x.dtype) is None:
-        raise TypeError(f"{caller}: {what} must not be quantized already, got {str(x.dtype).removeprefix('torch.')}")
+        raise RefusedType(f"{caller}: {what} must not be quantized already, got {str(x.dtype).removeprefix('torch.')}")
     if x.dim() > _format.MAX_DIMS:
-        raise ValueError(f"{caller}: {what} must have at most {_format.MAX_DIMS} dimensions, got {x.dim()}")
+        raise RefusedValue(f"{caller}: {what} must have at most {_format.MAX_DIMS} dimensions, got {x.dim()}")
     x = x.detach().resolve_conj().resolve_neg() if x.dtype in FLOATS else integers(x)
     return x.contiguous().view(-1)
 
@@ -124,12 +169,12 @@ def write_all(sink: Sink, content: Tensor | Mapping[str, Tensor], progress: Prog
         sink.finish()
         return
     if not isinstance(content, Mapping):
-        raise TypeError(f"{caller}: expected a torch.Tensor or a state dict, got {type(content).__name__}")
+        raise RefusedType(f"{caller}: expected a torch.Tensor or a state dict, got {type(content).__name__}")
     for name, value in content.items():
         if not isinstance(name, str):
-            raise TypeError(f"{caller}: the state dict's keys must be strings, got {name!r}")
+            raise RefusedType(f"{caller}: the state dict's keys must be strings, got {name!r}")
         if not isinstance(value, Tensor):
-            raise TypeError(f"{caller}: tensor {name!r} must be a torch.Tensor, got {type(value).__name__}")
+            raise RefusedType(f"{caller}: tensor {name!r} must be a torch.Tensor, got {type(value).__name__}")
     tensors = list(content.values())
     ties = find_ties(tensors)
     for i, (name, x) in enumerate(content.items()):
@@ -179,7 +224,8 @@ class Writer:
         """Compress `tensor` (any device, strides and dtype) and write it under `name`.
 
         ValueError for a name that is there already and for NaN and infinity; TypeError for tensors without memory of
-        their own (sparse, meta, DTensor).
+        their own (sparse, meta, DTensor). After an error of the file itself (OSError) nothing more can be added, and
+        `close` raises and leaves nothing behind.
         """
         self._open().tensor(_checked(name), tensor)
 
