@@ -55,6 +55,10 @@ class Channel:
         self.device = device if direct else torch.device("cpu")
         traffic.ranks = self.ranks
 
+    def agree(self, fingerprint: int, error: Exception | None) -> None:
+        """Goes on if all ranks do so with equal fingerprints and without an error; otherwise raises on every rank."""
+        self.announce([FAILED if error else 0] * self.ranks, fingerprint).sizes(error)
+
     def announce(self, sizes: Sequence[int], fingerprint: int) -> Announcement:
         """Tell each rank how much it will get; FAILED where there will be nothing."""
         mine = torch.tensor([[fingerprint, size] for size in sizes], dtype=torch.int64).to(self.device)
@@ -62,7 +66,7 @@ class Channel:
         work = dist.all_to_all_single(theirs, mine, group=self.group, async_op=True)
         self.traffic.sent_bytes += 16 * (self.ranks - 1)
         self.traffic.received_bytes += 16 * (self.ranks - 1)
-        return Announcement(self.rank, fingerprint, work, theirs, mine)
+        return Announcement(fingerprint, work, theirs, mine)
 
     def start(self, payloads: Sequence[Tensor], sizes: Sequence[int]) -> Transfer:
         """Send a payload to each rank, but nothing to this one, and receive `sizes` bytes from each."""
@@ -85,21 +89,25 @@ class Channel:
 
 @dataclass
 class Announcement:
-    rank: int
     fingerprint: int
     work: Any
     theirs: Tensor
     mine: Tensor  # kept until it is sent
 
-    def sizes(self) -> list[int]:
-        """The bytes that each rank will send, once all have said so; ValueError if any rank cannot go on."""
+    def sizes(self, error: Exception | None) -> list[int]:
+        """The bytes that each rank will send, once all have said so.
+
+        If any rank cannot go on, this rank's own `error`, or a ValueError where it has none.
+        """
         self.work.wait()
+        if error is not None:
+            raise error
         prints, sizes = self.theirs.t().tolist()
-        if any(p != self.fingerprint for p in prints):
-            raise ValueError("exchange: the ranks disagree about the shapes, the dtypes or the way of the exchange")
         failed = [rank for rank, size in enumerate(sizes) if size == FAILED]
         if failed:
             raise ValueError(f"exchange: rank {failed[0]} could not compress its tensors; its own error says why")
+        if any(p != self.fingerprint for p in prints):
+            raise ValueError("exchange: the ranks disagree about the shapes, the dtypes or the way of the exchange")
         return sizes
 
 

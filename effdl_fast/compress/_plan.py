@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,24 +20,34 @@ MIN_ELEMENTS = 1024  # the header and a codebook of 10 bits take as much as a fe
 
 
 class Flat(NamedTuple):
-    """A contiguous 1-D tensor to be averaged in place. key: what its quantization errors are kept under."""
+    """A contiguous 1-D tensor to be averaged in place.
+
+    key: what its quantization errors are kept under. dtype: that of the tensor whose wider copy x is; x's own if None.
+    """
 
     x: Tensor
     name: str
     key: Hashable
+    dtype: torch.dtype | None = None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element, without compression."""
+        return (self.dtype or self.x.dtype).itemsize
 
 
 @dataclass
 class Piece:
     """A part of a tensor, or several small ones; x is to be replaced by its average.
 
-    name: for messages. key: see `Feedback`. plain: not quantized. error, owner_error: where given, what quantizing
-    takes from x, and from the average if this rank owns the piece, is written there; the second is also added to the
-    average before. owner: the rank that averages it in a scatter.
+    name: for messages. original_bytes: of the tensors as they are. key: see `Feedback`. plain: not quantized. error,
+    owner_error: where given, what quantizing takes from x, and from the average if this rank owns the piece, is written
+    there; the second is also added to the average before. owner: the rank that averages it in a scatter.
     """
 
     x: Tensor
     name: str
+    original_bytes: int
     key: Hashable = None
     plain: bool = False
     error: Tensor | None = None
@@ -69,6 +80,7 @@ class Plan:
         self, flats: Sequence[Flat], feedback: Feedback | None, min_elements: int, rank: int, ranks: int, way: str
     ) -> None:
         self._small: dict[torch.dtype, list[Tensor]] = {}
+        small_bytes: Counter[torch.dtype] = Counter()
         self._joined: dict[torch.dtype, Tensor] = {}
         largest = LARGEST_PIECE
         if way == SCATTER:
@@ -78,11 +90,13 @@ class Plan:
         for flat in flats:
             if flat.x.numel() < min_elements:
                 self._small.setdefault(flat.x.dtype, []).append(flat.x)
+                small_bytes[flat.x.dtype] += flat.x.numel() * flat.itemsize
             else:
                 pieces += _parts(flat, largest, feedback)
         for dtype, xs in self._small.items():
             self._joined[dtype] = torch.cat(xs)
-            pieces.append(Piece(self._joined[dtype], f"a tensor of fewer than {min_elements} elements", plain=True))
+            name = f"a tensor of fewer than {min_elements} elements"
+            pieces.append(Piece(self._joined[dtype], name, small_bytes[dtype], plain=True))
         _choose_owners(pieces, ranks)
         if feedback is not None and way == SCATTER:
             for piece in pieces:
@@ -97,7 +111,8 @@ class Plan:
 
 
 def _parts(flat: Flat, largest: int, feedback: Feedback | None) -> list[Piece]:
-    pieces = [Piece(x, flat.name, key=(flat.key, i)) for i, x in enumerate(flat.x.split(largest))]
+    parts = enumerate(flat.x.split(largest))
+    pieces = [Piece(x, flat.name, x.numel() * flat.itemsize, key=(flat.key, i)) for i, x in parts]
     if feedback is not None:
         errors = feedback.of(flat.key, flat.x)
         flat.x.add_(errors)
@@ -126,11 +141,22 @@ def _buckets(pieces: Sequence[Piece], wanted: int) -> list[list[Piece]]:
     return found
 
 
-def check_group(caller: str, group: Any, exchange: str) -> tuple[int, str]:
-    """The number of ranks of a group, and the way that `exchange` asks for."""
-    if exchange not in (AUTO, GATHER, SCATTER):
-        raise ValueError(f"{caller}: exchange must be 'auto', 'gather' or 'scatter', got {exchange!r}")
+def ranks_of(caller: str, group: Any) -> int:
+    """The number of ranks of a group that this process is in."""
     ranks = dist.get_world_size(group)
     if ranks < 1:
         raise ValueError(f"{caller}: this process must be in the group")
-    return ranks, (GATHER if ranks <= 2 else SCATTER) if exchange == AUTO else exchange
+    return ranks
+
+
+def way_of(caller: str, exchange: str, ranks: int) -> str:
+    """The way that `exchange` asks for."""
+    if exchange not in (AUTO, GATHER, SCATTER):
+        raise ValueError(f"{caller}: exchange must be 'auto', 'gather' or 'scatter', got {exchange!r}")
+    return (GATHER if ranks <= 2 else SCATTER) if exchange == AUTO else exchange
+
+
+def check_min_elements(caller: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{caller}: min_elements must be a whole number from 0, got {value!r}")
+    return value

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.compress._channel import Traffic
+from effdl_fast.compress._channel import Channel, Traffic
 from effdl_fast.compress._memory import bytes_of
 from effdl_fast.compress._options import FLOATS, Options
-from effdl_fast.compress._plan import AUTO, MIN_ELEMENTS, Feedback, Flat, Plan, check_group
+from effdl_fast.compress._plan import AUTO, MIN_ELEMENTS, Feedback, Flat, Plan, check_min_elements, ranks_of, way_of
 from effdl_fast.compress.exchange import Exchange, Pipeline, fingerprint_of
 from effdl_fast.ops._weights import dtype_name
 
@@ -91,42 +91,63 @@ def average_parameters(
     Raises:
         ValueError: on every rank, if any rank holds NaN or infinity (that rank says where) or if the ranks' shapes,
             dtypes or ways do not fit together. A part of the parameters may have been averaged then.
-        TypeError, ValueError: wrong dtypes, devices or options.
+        TypeError, ValueError: wrong dtypes, devices or options; the other ranks raise ValueError then.
+        CorruptDataError, RuntimeError: what was received cannot be decoded, memory runs out, or a rank has died. The
+            others do not learn of this but by the process group's timeout.
 
     Compressing a bucket of parameters, sending the one before and decoding the one before that overlap. Tensors of more
     than 4,194,304 elements are quantized in parts of that size; in a scatter, in parts of about a quarter of a rank's
     share, but not under 65,536 elements.
     """
-    options = Options(floor, entropy_bits, sample, seed, codec, nonfinite, bits, caller=_CALLER)
-    tensors = _tensors(model, _CALLER)
-    if not isinstance(min_elements, int) or min_elements < 0:
-        raise ValueError(f"{_CALLER}: min_elements must be a whole number from 0, got {min_elements!r}")
-    if deltas is not None and not isinstance(deltas, Deltas):
-        raise TypeError(f"{_CALLER}: deltas must be a Deltas, got {type(deltas).__name__}")
-    ranks, way = check_group(_CALLER, group, exchange)
+    ranks = ranks_of(_CALLER, group)
     traffic = Traffic(ranks)
-    if ranks == 1 or not tensors:
-        return traffic
-    with torch.no_grad():
-        xs = [_flat(x) for _, x in tensors] if deltas is None else deltas._differences(tensors)
-        runner = Exchange(group, xs[0].device, options, way, traffic)
-        plan = Plan(
-            [Flat(x, name, i) for i, (x, (name, _)) in enumerate(zip(xs, tensors, strict=True))],
-            None if deltas is None else deltas._feedback,
-            *(min_elements, runner.channel.rank, ranks, way),
-        )
-        facts = [(tuple(x.shape), x.dtype) for _, x in tensors]
-        fingerprint = fingerprint_of(facts, min_elements, way, None if deltas is None else deltas._checksum)
+    try:
+        options = Options(floor, entropy_bits, sample, seed, codec, nonfinite, bits, caller=_CALLER)
+        way = way_of(_CALLER, exchange, ranks)
+        averaging = _Averaging(_tensors(model, _CALLER), deltas, way, check_min_elements(_CALLER, min_elements))
+        runner = Exchange(group, averaging.device, options, way, traffic)
+        fingerprint = fingerprint_of(averaging.facts, runner.channel.device.type)
+    except Exception as error:
+        if ranks > 1:  # the others have to learn of it
+            Channel(group, torch.device("cpu"), traffic).agree(0, error)
+        raise
+    if ranks > 1:
+        Channel(group, torch.device("cpu"), traffic).agree(fingerprint, None)
+        averaging.run(runner, fingerprint)
+    return traffic
+
+
+class _Averaging:
+    """What a call averages: everything that can be wrong about it is wrong here, before anything is exchanged."""
+
+    def __init__(
+        self, tensors: Sequence[tuple[str, Tensor]], deltas: Deltas | None, way: str, min_elements: int
+    ) -> None:
+        if deltas is not None and not isinstance(deltas, Deltas):
+            raise TypeError(f"{_CALLER}: deltas must be a Deltas, got {type(deltas).__name__}")
+        self.tensors, self.deltas, self.way, self.min_elements = tensors, deltas, way, min_elements
+        self.device = tensors[0][1].device if tensors else torch.device("cpu")
+        with torch.no_grad():
+            self.xs = [_flat(x) for _, x in tensors] if deltas is None else deltas._differences(tensors)
+        # What has to be the same on every rank.
+        shapes = [(tuple(x.shape), x.dtype) for _, x in tensors]
+        self.facts = (shapes, min_elements, way, None if deltas is None else deltas._checksum)
+
+    @torch.no_grad()
+    def run(self, runner: Exchange, fingerprint: int) -> None:
+        deltas = self.deltas
+        flats = [Flat(x, name, i, t.dtype) for i, (x, (name, t)) in enumerate(zip(self.xs, self.tensors, strict=True))]
+        channel, feedback = runner.channel, None if deltas is None else deltas._feedback
+        plan = Plan(flats, feedback, self.min_elements, channel.rank, channel.ranks, self.way)
         pipeline = Pipeline()
         for bucket in plan.buckets:
             pipeline.push(runner.run(bucket, fingerprint))
         pipeline.drain()
         plan.finish()
-        averages = xs if deltas is None else deltas._agree(xs)
-        for (_, x), average in zip(tensors, averages, strict=True):
+        averages = self.xs if deltas is None else deltas._agree(self.xs)
+        for (_, x), average in zip(self.tensors, averages, strict=True):
             if average.data_ptr() != x.data_ptr():
                 x.copy_(average.view(x.shape))
-    return traffic
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effdl_fast.compress._channel import Traffic
 from effdl_fast.compress._options import Options
-from effdl_fast.compress._plan import AUTO, MIN_ELEMENTS, Feedback, Flat, Plan, check_group
+from effdl_fast.compress._plan import AUTO, MIN_ELEMENTS, Feedback, Flat, Plan, check_min_elements, ranks_of, way_of
 from effdl_fast.compress.exchange import Exchange, Pipeline, fingerprint_of
 
 if TYPE_CHECKING or dist.is_available():
@@ -49,8 +49,9 @@ class CompressState:
     ) -> None:
         self.process_group = process_group
         self.options = Options(floor, entropy_bits, sample, seed, codec, nonfinite, bits, caller=_CALLER)
-        self.ranks, self.way = check_group(_CALLER, process_group, exchange)
-        self.min_elements = min_elements
+        self.min_elements = check_min_elements(_CALLER, min_elements)
+        self.ranks = ranks_of(_CALLER, process_group)
+        self.way = way_of(_CALLER, exchange, self.ranks)
         self.feedback = Feedback() if error_feedback else None
         self.traffic = Traffic(self.ranks)
         self._pipeline = Pipeline()
@@ -110,7 +111,7 @@ def _flats(bucket: GradBucket, buffer: Tensor, x: Tensor) -> list[Flat]:
     for parameter, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
         start = int(gradient.storage_offset() - buffer.storage_offset())
         name = f"the gradient of a parameter of shape {tuple(parameter.shape)}"
-        flats.append(Flat(x[start : start + gradient.numel()], name, parameter))
+        flats.append(Flat(x[start : start + gradient.numel()], name, parameter, gradient.dtype))
     return flats
 
 

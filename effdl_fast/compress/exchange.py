@@ -50,7 +50,7 @@ class Exchange:
         ValueError on every rank if any of them could not compress its tensors, or if they do not fit together.
         """
         self.traffic.elements += sum(p.x.numel() for p in pieces)
-        self.traffic.original_bytes += sum(p.x.nbytes for p in pieces)
+        self.traffic.original_bytes += sum(p.original_bytes for p in pieces)
         return (self._gather if self.way == GATHER else self._scatter)(pieces, fingerprint)
 
     def _gather(self, pieces: Sequence[Piece], fingerprint: int) -> Iterator[None]:
@@ -110,10 +110,7 @@ class Exchange:
         sizes = [FAILED if error else p.numel() for p in payloads]
         announcement = self.channel.announce(sizes, fingerprint)
         yield
-        try:
-            incoming = announcement.sizes()
-        except ValueError as others:
-            raise (error or others) from None
+        incoming = announcement.sizes(error)
         transfer = self.channel.start(payloads, incoming)
         try:
             yield

@@ -219,7 +219,61 @@ def _arguments(rank: int, ranks: int) -> None:
     ):
         with pytest.raises(kind, match=message):
             C.average_parameters(model, **options)
-    assert C.average_parameters([]).sent_bytes == 0
+    assert C.average_parameters([]).elements == 0
+
+
+def _one_rank_is_wrong(rank: int, ranks: int) -> None:
+    """Its own error there, ValueError on the others, and the next exchange goes as if nothing had been."""
+    x, deltas = torch.ones(2000), C.Deltas([torch.ones(1000)])
+    for model, options, kind, message in (
+        ([x.long()], {}, TypeError, "tensor 0 must be float32, float64, float16 or bfloat16, got int64"),
+        (3, {}, TypeError, "model must be a module or tensors, got int"),
+        ([x, x.to("meta")], {}, ValueError, "tensor 1 must be on cpu like tensor 0, got meta"),
+        ([x], {"exchange": "ring"}, ValueError, "exchange must be 'auto', 'gather' or 'scatter', got 'ring'"),
+        ([x], {"bits": 17}, ValueError, "average_parameters: bits must be from 1 to 16, got 17"),
+        ([x], {"min_elements": True}, ValueError, "min_elements must be a whole number from 0, got True"),
+        ([x], {"deltas": deltas}, ValueError, "deltas were made for tensors of other shapes"),
+        ([], {}, ValueError, "the ranks disagree"),
+    ):
+        if rank == 1:
+            with pytest.raises(kind, match=message):
+                C.average_parameters(model, **options)
+        else:
+            others = "the ranks disagree" if "disagree" in message else "rank 1 could not compress"
+            with pytest.raises(ValueError, match=others):
+                C.average_parameters([x])
+        mine = [_draw(rank, 3000)]
+        C.average_parameters(mine)
+        assert_equal_everywhere(*mine)
+
+
+def _a_later_bucket_fails(rank: int, ranks: int) -> None:
+    """While other buckets are on the wire; what has been sent by then does not disturb the next exchange."""
+    shapes = [(9000,)] * 6
+    for way in WAYS:
+        for bad in range(6):
+            mine = [_draw(rank, *s, seed=i) for i, s in enumerate(shapes)]
+            if rank == ranks - 1:
+                mine[bad][7] = float("nan")
+            message = rf"tensor {bad} holds NaN" if rank == ranks - 1 else f"rank {ranks - 1} could not compress"
+            with pytest.raises(ValueError, match=message):
+                C.average_parameters(mine, exchange=way)
+            mine = [_draw(rank, *s, seed=i) for i, s in enumerate(shapes)]
+            C.average_parameters(mine, exchange=way)
+            assert_equal_everywhere(*mine)
+            for i, got in enumerate(mine):
+                exact = _mean([_draw(r, 9000, seed=i) for r in range(ranks)])
+                assert float((got - exact).abs().max()) <= float(exact.abs().max()) / 20
+        with pytest.raises(ValueError, match="the ranks disagree"):  # about the number of buckets
+            C.average_parameters([torch.ones(9000) for _ in range(6 if rank == 1 else 1)], exchange=way)
+
+
+def _sixteen_bits(rank: int, ranks: int) -> None:
+    """What they would have taken uncompressed is counted in 16 bits, also where differences are kept in 32."""
+    for dtype in (torch.bfloat16, torch.float16):
+        xs = [torch.ones(5000, dtype=dtype), torch.ones(30, dtype=dtype), torch.ones(20)]
+        for deltas in (None, C.Deltas(xs)):
+            assert C.average_parameters(xs, deltas=deltas).original_bytes == 2 * 5030 + 4 * 20
 
 
 def _groups(rank: int, ranks: int) -> None:
@@ -240,7 +294,7 @@ def _groups(rank: int, ranks: int) -> None:
 
 def _everything(rank: int, ranks: int) -> None:
     for part in (_chapter_3, _dtypes_and_layouts, _frozen_and_mixed, _uneven, _traffic, _deltas, _errors, _arguments,
-                 _groups, _many_buckets):  # fmt: skip
+                 _one_rank_is_wrong, _sixteen_bits, _groups, _many_buckets, _a_later_bucket_fails):  # fmt: skip
         try:
             part(rank, ranks)
         except BaseException as error:
