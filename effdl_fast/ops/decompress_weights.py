@@ -1,5 +1,7 @@
 """Weights from the record of `compress_weights` (thesis ch. 3, Algorithm 2)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,13 +11,13 @@ from effdl_fast import _C
 from effdl_fast.errors import CorruptDataError
 from effdl_fast.ops import _weights_record as record
 from effdl_fast.ops._dispatch import DISPATCHER, KERNEL, REFERENCE, route
-from effdl_fast.ops._weights import floating, register, same_device, vector, workspace
+from effdl_fast.ops._weights import floating, integer, register, same_device, vector, workspace
 from effdl_fast.ops._weights_lanes import decode, huffman_code, rans_code
 from effdl_fast.ops._weights_ref import grid, values_of
 from effdl_fast.ops.unpack_bits import unpack_bits_ref
 
 
-def decompress_weights(data: Tensor, *, out: Tensor | None = None) -> Tensor:
+def decompress_weights(data: Tensor, *, out: Tensor | None = None, max_elements: int | None = None) -> Tensor:
     """The weights in a record of `compress_weights` (thesis ch. 3, Algorithm 2; docs/format.md).
 
     Args:
@@ -24,31 +26,35 @@ def decompress_weights(data: Tensor, *, out: Tensor | None = None) -> Tensor:
         out: where to put them: contiguous, any shape with as many elements as the record has, float32, float64, float16
             or bfloat16, on data's device. Values are dequantized straight into it (see `dequantize` about rounding).
             Under torch.compile it is needed, as the record decides about shape and dtype.
+        max_elements: refuse a record of more; to be set, unless `out` is given, where data is not trusted, as a
+            constant record of 48 bytes may stand for a tensor of any size.
 
     Returns:
-        out; without it (n,) of the dtype that was compressed. On CUDA the host waits for the header if out is None, and
-        for the status.
+        out; without it (n,) of the dtype that was compressed. On CUDA the host waits for the status, and for the header
+        if out is None or max_elements is given.
 
     Raises:
         CorruptDataError: data is no whole, unaltered record as far as that shows; out is then undefined. Nothing
-            outside of data is read, and nothing is allocated before the header fits the number of bytes. A constant
-            record of 48 bytes may stand for a very large tensor: give `out` where data is not trusted.
+            outside of data is read, and nothing is allocated before the header fits the number of bytes. Also: it has
+            more than max_elements, or is a constant of more elements than there is memory for.
         TypeError, ValueError: wrong dtypes, shapes or devices.
     """
     way = route("decompress_weights", "data", data) if isinstance(data, Tensor) else KERNEL
     if way == REFERENCE:
-        return decompress_weights_ref(data, out=out)
-    _check(data, out)
+        return decompress_weights_ref(data, out=out, max_elements=max_elements)
+    _check(data, out, max_elements)
     if way == DISPATCHER:
         if out is None:
-            return torch.ops.effdl_fast.decompress_weights(data)
-        torch.ops.effdl_fast.decompress_weights_out(data, out)
+            return torch.ops.effdl_fast.decompress_weights(data, max_elements)
+        torch.ops.effdl_fast.decompress_weights_out(data, out, max_elements)
         return out
-    return _run(data, out)
+    return _run(data, out, max_elements)
 
 
-def _check(data: Any, out: Any) -> None:
+def _check(data: Any, out: Any, max_elements: Any) -> None:
     op = "decompress_weights"
+    if max_elements is not None:
+        integer(op, "max_elements", max_elements, 0, 2**63 - 1)
     if isinstance(data, Tensor):
         vector(op, "data", data, torch.uint8)
     if out is None:
@@ -66,18 +72,16 @@ def _check(data: Any, out: Any) -> None:
         raise ValueError(f"{op}: out must be on the CPU for data that is no tensor, got {out.device}")
 
 
-def _run(data: Any, out: Tensor | None) -> Tensor:
+def _run(data: Any, out: Tensor | None, max_elements: int | None) -> Tensor:
     device = torch.device("cpu")
     if isinstance(data, Tensor):
         data, device = data.contiguous(), data.device
-    if out is None:
-        if device.type == "cuda":
-            header = record.read_header(data)
-            n, dtype = header.n, header.dtype
-        else:
-            _, dtype_id, _, n, *_ = _C.weights_header(data)
-            dtype = record.DTYPES[dtype_id]
-        out = torch.empty(n, dtype=dtype, device=device)
+    if out is None or max_elements is not None:
+        codec, dtype, n = _header(data, device)
+        _limit(n, max_elements)
+        if out is None:
+            with _memory_for(codec, n):
+                out = torch.empty(n, dtype=dtype, device=device)
     space = workspace("decompress_weights", out, len(data), out.numel())
     _C.decompress_weights(data, out, space)
     if space is not None and int(space[:4].view(torch.int32)):
@@ -86,25 +90,60 @@ def _run(data: Any, out: Tensor | None) -> Tensor:
     return out
 
 
-def _run_out(data: Tensor, out: Tensor) -> None:
-    _run(data, out)
+def _header(data: Any, device: torch.device) -> tuple[int, torch.dtype, int]:
+    if device.type == "cuda":
+        header = record.read_header(data)
+        return header.codec, header.dtype, header.n
+    codec, dtype, _, n, *_ = _C.weights_header(data)
+    return codec, record.DTYPES[dtype], n
 
 
-def _fake(data: Tensor) -> Tensor:
+def _limit(n: int, max_elements: int | None) -> None:
+    if max_elements is not None and n > max_elements:
+        raise CorruptDataError(f"decompress_weights: {n} elements are more than max_elements={max_elements}")
+
+
+@contextmanager
+def _memory_for(codec: int, n: int) -> Iterator[None]:
+    """The elements of a constant take no bytes in its record, so any number may be said; others' are bounded."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if codec != record.CONSTANT:
+            raise
+        raise CorruptDataError(f"decompress_weights: no memory for a constant of {n} elements") from error
+
+
+def _run_out(data: Tensor, out: Tensor, max_elements: int | None = None) -> None:
+    _run(data, out, max_elements)
+
+
+def _fake(data: Tensor, max_elements: int | None = None) -> Tensor:
     raise TypeError("decompress_weights: out is needed while tracing, as the record decides about shape and dtype")
 
 
-register("decompress_weights", "(Tensor data) -> Tensor", lambda data: _run(data, None), _fake)
-register("decompress_weights_out", "(Tensor data, Tensor(a!) out) -> ()", _run_out, lambda data, out: None)
+register(
+    "decompress_weights",
+    "(Tensor data, int? max_elements=None) -> Tensor",
+    lambda data, max_elements=None: _run(data, None, max_elements),
+    _fake,
+)
+register(
+    "decompress_weights_out",
+    "(Tensor data, Tensor(a!) out, int? max_elements=None) -> ()",
+    _run_out,
+    lambda data, out, max_elements=None: None,
+)
 
 
-def decompress_weights_ref(data: Tensor, *, out: Tensor | None = None) -> Tensor:
+def decompress_weights_ref(data: Tensor, *, out: Tensor | None = None, max_elements: int | None = None) -> Tensor:
     """`decompress_weights` in plain PyTorch."""
-    _check(data, out)
+    _check(data, out, max_elements)
     if not isinstance(data, Tensor):
         copy = bytearray(memoryview(data))
         data = torch.frombuffer(copy, dtype=torch.uint8) if copy else torch.empty(0, dtype=torch.uint8)
     r = record.read(data)
+    _limit(r.n, max_elements)
     if out is not None and out.numel() != r.n:
         raise ValueError(f"decompress_weights: out must have {r.n} elements, got shape {tuple(out.shape)}")
     values = _values(r, r.dtype if out is None else out.dtype)
@@ -115,7 +154,8 @@ def _values(r: record.Record, dtype: torch.dtype) -> Tensor:
     if r.codec == record.RAW:
         return r.payload.clone().view(r.dtype).to(dtype)  # the payload itself may lie anywhere
     if r.codec == record.CONSTANT:
-        return torch.full((r.n,), r.lo, dtype=r.dtype, device=r.payload.device).to(dtype)
+        with _memory_for(r.codec, r.n):
+            return torch.full((r.n,), r.lo, dtype=r.dtype, device=r.payload.device).to(dtype)
     if r.codec == record.FIXED:
         codes = unpack_bits_ref(r.payload, r.bits, r.n)
     else:

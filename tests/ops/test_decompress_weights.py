@@ -252,6 +252,41 @@ def test_random_payloads(op, backend):
                 assert bad or ours.isfinite().all()
 
 
+# ---- memory ----
+
+
+def constant(n, device):
+    """48 bytes that stand for n elements."""
+    header = struct.pack("<4sBBBBQddBBBBIQ", b"EFWR", 1, 1, 0, 0, n, 0.5, 0.5, 0, 0, 0, 0, 0, 0)
+    return torch.tensor(list(header), dtype=torch.uint8, device=device)
+
+
+def test_max_elements(op, backend, monkeypatch):
+    data = record(3000, device=backend.device)
+    for function in (op.run, op.ref):
+        assert_same(function(data, max_elements=3000), op.ref(data))
+        out = torch.empty(3000, device=backend.device)
+        assert function(data, out=out, max_elements=3000) is out
+        for more in ({}, {"out": out}):
+            with pytest.raises(CorruptDataError, match="weights: 3000 elements are more than max_elements=2999"):
+                function(data, max_elements=2999, **more)
+        with pytest.raises(TypeError, match="decompress_weights: max_elements must be an integer, got float"):
+            function(data, max_elements=3.0)
+        with pytest.raises(ValueError, match="decompress_weights: max_elements must be from 0"):
+            function(data, max_elements=-1)
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: pytest.fail("memory was asked for"))
+    with pytest.raises(CorruptDataError, match="more than max_elements=1000"):
+        op.run(constant(2**40, backend.device), max_elements=1000)
+
+
+@pytest.mark.parametrize("n", [2**57, 2**62])
+def test_a_constant_that_no_memory_holds(op, backend, n):
+    """More than a process can address, and more than can be counted in bytes."""
+    for function in (op.run, op.ref):
+        with pytest.raises(CorruptDataError, match=f"decompress_weights: no memory for a constant of {n} elements"):
+            function(constant(n, backend.device))
+
+
 # ---- errors ----
 
 
