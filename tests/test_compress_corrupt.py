@@ -1,5 +1,6 @@
 """Containers that are truncated, altered, or lie under valid checksums: CorruptDataError, and nothing is allocated."""
 
+import random
 import struct
 from dataclasses import replace
 
@@ -285,6 +286,29 @@ def test_a_constant_of_many_elements_needs_max_elements():
     assert C.inspect(forged.bytes()).elements == 2**40
     with pytest.raises(CorruptDataError, match="more than max_elements=1000"):
         C.decompress(forged.bytes(), max_elements=1000)
+
+
+def test_random_changes_of_the_directory_under_a_valid_checksum():
+    """Whatever a directory says, it is refused as corrupt or can be decoded; no other error, and no crash."""
+    choose = random.Random(0)
+    outcomes = {"refused": 0, "decoded": 0}
+    forged = Forged()
+    forged.metadata = {"key": "value"}
+
+    def alter(directory):
+        changed = bytearray(directory)
+        for _ in range(choose.choice((1, 1, 2, 4))):
+            at = choose.randrange(len(changed))
+            changed[at] = choose.choice((0, 1, 2, 63, 64, 65, 127, 128, 255, changed[at] ^ (1 << choose.randrange(8))))
+        return bytes(changed)
+
+    for _ in range(5000):
+        try:
+            C.decompress(forged.bytes(alter=alter), max_elements=10**6)
+            outcomes["decoded"] += 1
+        except CorruptDataError:
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 3000 and outcomes["decoded"] > 20, outcomes
 
 
 def test_alias_entries_do_not_count_as_elements():
