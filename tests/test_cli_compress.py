@@ -16,6 +16,7 @@ from effdl_fast import cli
 from effdl_fast import compress as C
 
 from ._compress import assert_round_trip, same_bits, weights
+from .test_compress_limits import constant
 
 runner = typer_testing.CliRunner()
 
@@ -189,10 +190,25 @@ def test_mistakes(arguments, message, folder, state, capsys):
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("target", ["x.safetensors", "x.pt"])
+def test_few_bytes_that_stand_for_many(target, folder, capsys):
+    """Not without --max-elements; with it, what there is no memory for is still one line."""
+    n = 2**57
+    (folder / "huge.efw").write_bytes(constant(n))
+    line = refused("decompress", "huge.efw", target, capsys=capsys)
+    assert f"bytes say that they hold {4 * n:,}; --max-elements" in line
+    line = refused("decompress", "huge.efw", target, "--max-elements", "1000", capsys=capsys)
+    assert f"{n} elements, more than max_elements=1000" in line
+    line = refused("decompress", "huge.efw", target, "--max-elements", str(n), capsys=capsys)
+    assert f"no memory for a constant of {n} elements" in line
+    assert [p.name for p in folder.iterdir()] == ["huge.efw"]
+
+
 @pytest.mark.parametrize("kind", [TypeError, ValueError, RuntimeError])
-def test_defects_are_not_taken_for_mistakes(kind, state, monkeypatch):
+@pytest.mark.parametrize("message", ["a defect", "save: a defect"])
+def test_defects_are_not_taken_for_mistakes(kind, message, state, monkeypatch):
     def broken(*arguments, **options):
-        raise kind("a defect")
+        raise kind(message)
 
     torch.save(state, "m.pt")
     monkeypatch.setattr(ef.ops, "compress_weights", broken)

@@ -39,13 +39,14 @@ def compress(
 
     tensor_or_state_dict: a tensor of any shape, strides, dtype and device, or a mapping of strings to such tensors.
     Tensors of the mapping that are the same memory, or a view that lies within another one, are stored once and share
-    memory again when decompressed; tensors that overlap in other ways come back apart.
+    memory again when decompressed; tensors that overlap in other ways come back apart. A view that is stored with the
+    tensor it lies within is quantized with that one's range, which may be wider than its own.
 
     floor: c, bits above the entropy H; 6 loses no accuracy in the thesis's experiments, 5 is the smaller choice.
     entropy_bits: M, bits of the preliminary quantizer that H is estimated with. sample: F, the fraction of the elements
     it is estimated from, at seeded places. codec: "huffman" (the thesis's), "rans" (smaller below about 1.5 bits per
     element), "fixed" (no entropy coding), "auto" (the smallest of them), "raw" (nothing is quantized). nonfinite:
-    "error", or "raw" to keep tensors with NaN or infinity byte for byte.
+    "error", or "raw" to keep tensors with NaN or infinity byte for byte; codec="raw" keeps them in any case.
 
     Raises TypeError and ValueError naming the tensor: NaN or infinity, sparse, meta and quantized tensors, values that
     are no tensors. The bytes are those of docs/format.md, the same for every device and number of threads.

@@ -15,15 +15,17 @@ import torch
 
 from effdl_fast.compress import convert
 from effdl_fast.compress._format import Progress
+from effdl_fast.compress._options import Options
+from effdl_fast.compress._refused import Refused
 from effdl_fast.compress.api import load, save
 from effdl_fast.compress.inspection import Inspection, TensorInfo
 from effdl_fast.compress.reader import Reader
 from effdl_fast.compress.writer import AtomicFile
-from effdl_fast.errors import CorruptDataError, MissingFileError, UserError
+from effdl_fast.errors import MissingFileError, UserError
 
 SUFFIX = ".efw"
 SAFETENSORS = ".safetensors"
-REFUSALS = ("save: ", "Writer: ", "to_safetensors: ")  # how the messages begin
+PLAUSIBLE_RATIO, PLAUSIBLE_BYTES = 1000, 1 << 30  # a file that holds more than both must be asked for explicitly
 LEFT = 4  # columns of the table that are text
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")  # of torch.save
 
@@ -52,16 +54,18 @@ def _users_data() -> Iterator[None]:
     """What the library refuses in a user's file is the user's to mend; anything else is a defect."""
     try:
         yield
-    except OSError as error:
-        raise UserError(str(error)) from error
-    except (TypeError, ValueError) as error:
-        if isinstance(error, CorruptDataError | UserError) or not str(error).startswith(REFUSALS):
+    except (OSError, Refused) as error:
+        if isinstance(error, UserError):
             raise
         raise UserError(str(error)) from error
 
 
 def compress_file(source: Path, target: Path, progress: Progress, **options: Any) -> None:
     """A .safetensors or torch.save file as a container; progress as of `convert`."""
+    try:
+        Options(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
     with _users_data():
         if source.suffix == SAFETENSORS:
             convert.from_safetensors(source, target, progress=progress, **options)
@@ -81,7 +85,13 @@ def _unpickled(path: Path) -> Any:
 
 
 def decompress_file(source: Path, target: Path, progress: Progress, max_elements: int | None) -> None:
-    """A container as a .safetensors or torch.save file."""
+    """A container as a .safetensors or torch.save file; a file that says it holds very much only with max_elements."""
+    stored, held = source.stat().st_size, original_bytes(source)
+    if max_elements is None and held > PLAUSIBLE_BYTES and held > PLAUSIBLE_RATIO * stored:
+        raise UserError(
+            f"{source}: {count(stored)} bytes say that they hold {count(held)}; --max-elements with the number of "
+            "elements that you expect makes them be decoded"
+        )
     with _users_data():
         if target.suffix == SAFETENSORS:
             convert.to_safetensors(source, target, progress=progress, max_elements=max_elements)
@@ -127,7 +137,8 @@ def table(inspection: Inspection) -> str:
 def _row(t: TensorInfo) -> tuple[str, ...]:
     shape = "x".join(map(str, t.shape)) or "()"
     if t.tied_to is not None:
-        return t.name, shape, str(t.dtype)[6:], f"tied to {t.tied_to}", "", "0", "0", "", "", ""
+        tie = f"{t.codec}, tied to {t.tied_to}"
+        return t.name, shape, str(t.dtype)[6:], tie, str(t.bits or ""), "0", "0", "", "", f"{t.max_error:.3g}"
     return (
         *(t.name, shape, str(t.dtype)[6:], t.codec, str(t.bits or ""), count(t.original_bytes), count(t.stored_bytes)),
         *(f"{t.ratio:.2f}", f"{t.bits_per_parameter:.2f}", f"{t.max_error:.3g}"),

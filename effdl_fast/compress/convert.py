@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import struct
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import torch
 
-from effdl_fast.compress._format import Entry, Progress
+from effdl_fast.compress._format import ALIAS, Entry, Progress
 from effdl_fast.compress._memory import bytes_of, integers
-from effdl_fast.compress.reader import Reader
+from effdl_fast.compress._refused import RefusedType, RefusedValue
+from effdl_fast.compress.reader import Container, limit, map_file
 from effdl_fast.compress.writer import AtomicFile, Writer
 from effdl_fast.errors import CorruptDataError
 
@@ -53,36 +55,51 @@ def to_safetensors(
 ) -> None:
     """Write the tensors and the metadata of a container as a .safetensors file, which appears when it is whole.
 
-    Tied tensors are written once each, as .safetensors files cannot share memory. TypeError for dtypes that such files
-    lack, ValueError for the container of a lone tensor, which has no name. max_elements and errors: see `Reader`.
+    Tied tensors are written once each, as .safetensors files cannot share memory, and count as often towards
+    max_elements. TypeError for dtypes that such files lack, ValueError for the container of a lone tensor, which has no
+    name. max_elements and errors: see `Reader`.
     """
-    with Reader(source, max_elements=max_elements) as reader:
-        entries = _in_order_of_alignment(reader)
-        output = AtomicFile(target)
-        try:
-            output.file.write(_header(entries, reader.metadata))
-            for e in entries:
-                output.file.write(bytes_of(integers(reader[e.name]).contiguous()))
-                if progress is not None:
-                    progress(e.nbytes)
-            output.commit()
-        except BaseException:
-            output.discard()
-            raise
+    container = Container(memoryview(map_file(source)))
+    limit(sum(e.elements for e in container.entries), max_elements)
+    _check(container)
+    groups = _in_order_of_alignment(container.entries)
+    output = AtomicFile(target)
+    try:
+        output.file.write(_header([e for group in groups for e in group], container.directory.metadata))
+        for group in groups:
+            _write(output.file, container, group, progress or (lambda size: None))
+        output.commit()
+    except BaseException:
+        output.discard()
+        raise
 
 
-def _in_order_of_alignment(reader: Reader) -> list[Entry]:
-    """Larger elements first, so that all are aligned in the file without gaps, which it cannot have."""
-    for e in reader.entries:
+def _check(container: Container) -> None:
+    for e in container.entries:
         if e.dtype not in _NAMES:
-            raise TypeError(f"to_safetensors: tensor {e.name!r} is {str(e.dtype)[6:]}, which .safetensors files lack")
-        if e.name == _METADATA or reader.single:
-            what = "a lone tensor has no" if reader.single else f"{e.name!r} cannot be a"
-            raise ValueError(f"to_safetensors: {what} name of a tensor in such a file")
-    return sorted(reader.entries, key=lambda e: -e.dtype.itemsize)
+            raise RefusedType(f"to_safetensors: tensor {e.name!r} is {str(e.dtype)[6:]}, which .safetensors files lack")
+        if e.name == _METADATA or container.directory.single:
+            what = "a lone tensor has no" if container.directory.single else f"{e.name!r} cannot be a"
+            raise RefusedValue(f"to_safetensors: {what} name of a tensor in such a file")
 
 
-def _header(entries: list[Entry], metadata: dict[str, str]) -> bytes:
+def _in_order_of_alignment(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Each tensor with its aliases; larger elements first, so that all are aligned in the file, which has no gaps."""
+    groups: dict[int, list[Entry]] = {}
+    for i, e in enumerate(entries):
+        groups.setdefault(e.size if e.kind == ALIAS else i, []).append(e)
+    return sorted(groups.values(), key=lambda group: -group[0].dtype.itemsize)
+
+
+def _write(file: BinaryIO, container: Container, group: Sequence[Entry], progress: Progress) -> None:
+    base = container.tensor(container.base_of(group[0]), "cpu")
+    for e in group:
+        x = container.view(e, base) if e.kind == ALIAS else base
+        file.write(bytes_of(integers(x).contiguous()))
+        progress(e.nbytes)
+
+
+def _header(entries: Sequence[Entry], metadata: dict[str, str]) -> bytes:
     table: dict[str, Any] = {_METADATA: metadata} if metadata else {}
     end = 0
     for e in entries:

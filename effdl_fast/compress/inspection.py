@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,10 @@ _CODECS = ("raw", "constant", "fixed", "huffman", "rans")
 class TensorInfo:
     """One tensor of a container.
 
-    codec: raw (byte-exact), constant, fixed, huffman, rans, or tied (a view of `tied_to`, which is stored). bits: N of
-    the quantizer, None where there is none. original_bytes: in memory, 0 for a tied tensor. stored_bytes: without the
-    padding to 64 bytes and the directory. step: of the quantizer. max_error: step / 2, the largest difference to the
-    original before rounding to dtype; 0 for raw and constant.
+    codec: raw (byte-exact), constant, fixed, huffman or rans. bits: N of the quantizer, None where there is none.
+    original_bytes: in memory. stored_bytes: without the padding to 64 bytes and the directory. step: of the quantizer.
+    max_error: step / 2, the largest difference to the original before rounding to dtype; 0 for raw and constant.
+    tied_to: the tensor that this one is a view of, whose codec, bits and step it has; its own bytes are 0.
     """
 
     name: str
@@ -92,29 +92,29 @@ def _ratio(a: int, b: int) -> float:
     return a / b if b else 0.0
 
 
-def inspect(data_or_path: Any, *, verify: bool = False) -> Inspection:
-    """What a container holds: `compress`'s bytes (bytes-like or a uint8 tensor) or a file's path (str or os.PathLike).
+def inspect(data: Any, *, verify: bool = False) -> Inspection:
+    """What a container holds.
 
+    data: `compress`'s bytes (bytes-like or a uint8 tensor on the CPU), or the path of a file (str or os.PathLike).
     verify: also compare every tensor's checksum, which reads all bytes. CorruptDataError for what `decompress` would
     refuse in the directory and in the records' headers.
     """
-    if isinstance(data_or_path, str | os.PathLike):
-        data = memoryview(map_file(data_or_path))
-    else:
-        data = as_buffer(data_or_path, "inspect")
-    container = Container(data)
+    path = isinstance(data, str | os.PathLike)
+    container = Container(memoryview(map_file(data)) if path else as_buffer(data, "inspect"))
     tensors = []
     for e in container.entries:
         if verify and e.kind != ALIAS:
             container.bytes(e)
         tensors.append(_info(e, container))
-    return Inspection(tuple(tensors), container.directory.metadata, len(data))
+    return Inspection(tuple(tensors), container.directory.metadata, len(container.data))
 
 
 def _info(e: Entry, container: Container) -> TensorInfo:
     if e.kind == ALIAS:
-        base = container.entries[e.size].name
-        return TensorInfo(e.name, e.shape, e.dtype, "tied", None, e.elements, 0, 0, 0.0, base)
+        base = _info(container.base_of(e), container)
+        return replace(
+            base, name=e.name, shape=e.shape, elements=e.elements, original_bytes=0, stored_bytes=0, tied_to=base.name
+        )
     if e.kind == RAW:
         return TensorInfo(e.name, e.shape, e.dtype, "raw", None, e.elements, e.nbytes, e.size, 0.0)
     codec, bits, lo, hi = container.record_header(e)

@@ -28,6 +28,11 @@ def map_file(path: str | os.PathLike[str]) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def limit(elements: int, max_elements: int | None) -> None:
+    if max_elements is not None and elements > max_elements:
+        raise CorruptDataError(f"container: it holds {elements} elements, more than max_elements={max_elements}")
+
+
 class Container:
     """The directory of a container in memory, checked, and what its entries decode to."""
 
@@ -35,9 +40,7 @@ class Container:
         self.data = data
         self.directory = _format.parse(data)
         self.entries = self.directory.entries
-        elements = sum(e.elements for e in self.entries if e.kind != ALIAS)
-        if max_elements is not None and elements > max_elements:
-            raise CorruptDataError(f"container: it holds {elements} elements, more than max_elements={max_elements}")
+        limit(sum(e.elements for e in self.entries if e.kind != ALIAS), max_elements)
 
     def bytes(self, e: Entry) -> memoryview:
         """The bytes of an entry that is no alias; CorruptDataError unless their checksum fits and zeros follow."""
@@ -60,10 +63,16 @@ class Container:
         device = torch.device("cpu") if device is None else torch.device(device)
         if e.kind == RECORD:
             self.record_header(e)
-            out = torch.empty(e.elements, dtype=e.dtype, device=device)
-            ops.decompress_weights(stored if device.type == "cpu" else copy_of(stored).to(device), out=out)
-            return out.view(e.shape)
-        return copy_of(stored).view(e.dtype).view(e.shape).to(device)
+            record = stored if device.type == "cpu" else copy_of(stored).to(device)
+            return ops.decompress_weights(record, max_elements=e.elements).view(e.shape)
+        elements = copy_of(stored)
+        if e.dtype is torch.bool and bool((elements > 1).any()):
+            raise CorruptDataError(f"container: {e.name!r} is of dtype bool and holds other bytes than 0 and 1")
+        return elements.view(e.dtype).view(e.shape).to(device)
+
+    def base_of(self, e: Entry) -> Entry:
+        """The entry that has the bytes of `e`."""
+        return self.entries[e.size] if e.kind == ALIAS else e
 
     def view(self, e: Entry, base: Tensor) -> Tensor:
         """The alias `e` of its base as `tensor` gives it."""
@@ -118,9 +127,8 @@ class Reader(Mapping):
 
     def __getitem__(self, name: str) -> Tensor:
         container, e = self._open(), self._by_name[name]
-        if e.kind != ALIAS:
-            return container.tensor(e, self.device)
-        return container.view(e, container.tensor(container.entries[e.size], self.device))
+        base = container.tensor(container.base_of(e), self.device)
+        return container.view(e, base) if e.kind == ALIAS else base
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_name)
