@@ -100,11 +100,12 @@ sdist: $(VENV)/.deps-dev
 	$(RUN) python -m build --sdist --outdir dist .
 
 SANITIZER_LIBS = $(shell for lib in libasan.so libubsan.so libstdc++.so; do $${CXX:-c++} -print-file-name=$$lib; done)
-SANITIZE_TESTS ?= $(wildcard tests/ops tests/test_binding.py)
+SANITIZE_TESTS ?= $(wildcard tests/ops tests/test_binding.py tests/test_golden.py tests/test_corrupt_weights.py \
+	tests/test_forged_weights.py)
 # Left out: what starts a compiler or other processes, and repetitions that touch no other memory.
 SANITIZE_SELECT ?= not compile and not export and not opcheck and not gloo and not spawn and not thread_counts \
 	and not left_alone and not without_gradient and not levels_agree and not cross_entropy and not fake_tensors \
-	and not two_billion and not gradcheck
+	and not two_billion and not gradcheck and not by_the_reference
 
 # The module is built apart from the tree and put beside a copy of the Python sources; EFFDL_TEST_SANITIZED makes the
 # suite refuse any other module. Leaks are not looked for: Python and torch keep memory until the end. torch itself is not

@@ -106,8 +106,10 @@ def test_constant_records_of_any_size(backend):
     for n in (2**31, 2**40, 2**62):  # `out` is the caller's cap
         with pytest.raises(ValueError, match=r"^decompress_weights: "):
             ops.decompress_weights(tensor(f.bytes(n=n), backend.device), out=out)
-    with pytest.raises(RuntimeError):  # torch's allocator
+    with pytest.raises(CorruptDataError, match=r"^decompress_weights: "):  # torch's allocator refuses
         ops.decompress_weights(tensor(f.bytes(n=2**62), backend.device))
+    with pytest.raises(CorruptDataError, match=r"^decompress_weights: "):
+        ops.decompress_weights(tensor(f.bytes(n=2**31), backend.device), max_elements=2**31 - 1)
     ops.decompress_weights(tensor(f.bytes(n=5), backend.device), out=out)
     assert out.tolist() == [f.fields["lo"]] * 5
 
