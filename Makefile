@@ -118,7 +118,7 @@ sanitize: $(VENV)/.deps-dev suite
 	$(RUN) cmake --install build/sanitize --component python --prefix build/sanitize/site
 	cd "$(SUITE)" && $(RUN) PYTHONPATH="$(TREE)/build/sanitize/site:$(SUITE)" EFFDL_TEST_SANITIZED=1 \
 		LD_PRELOAD="$(SANITIZER_LIBS)" PYTHONMALLOC=malloc \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 		$(PYTEST) -p no:cacheprovider -p no:faulthandler --capture=sys -k "$(SANITIZE_SELECT)" $(SANITIZE_TESTS)
 
 # libFuzzer where there is a clang++ that has it, tests/fuzz/driver.cpp otherwise. libFuzzer keeps what it finds in
