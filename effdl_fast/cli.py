@@ -226,7 +226,8 @@ def decompress(
         Path | None, typer.Argument(metavar="[OUT]", help=".safetensors or .pt; IN with .safetensors without it.")
     ] = None,
     max_elements: Annotated[
-        int | None, typer.Option(min=0, help="Refuse a file of more; without it, one of over 1 GiB and 1000 times its size.")
+        int | None,
+        typer.Option(min=0, help="Refuse a file of more; without it, one of over 1 GiB and 1000 times its size."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace OUT if it exists.")] = False,
 ) -> None:
