@@ -26,15 +26,19 @@ double entropy_cpu(const void* x, Dtype dtype, const Sample& sample, const Quant
     quantize_histogram_cpu(x, dtype, sample.n, q, counts.data());
     record_kernel("entropy", q.wide ? "f64" : simd_name(simd_level()));
   } else {
-    const int64_t size = dtype_size(dtype);
-    uint16_t codes[kQuantizeTile];
-    for (int64_t j = 0; j < sample.runs;) {
-      int64_t filled = 0;
-      for (; j < sample.runs && filled < kQuantizeTile; ++j, filled += Sample::kRun) {
-        const char* run = static_cast<const char*>(x) + run_start(sample, j) * size;
-        quantize::codes16(run, dtype, Sample::kRun, q, codes + filled);
+    constexpr int64_t kTogether = 64;  // runs, whose memory is on its way while the next ones are chosen
+    const int64_t bytes = Sample::kRun * dtype_size(dtype);
+    const char* runs[kTogether];
+    uint16_t codes[kTogether * Sample::kRun];
+    for (int64_t first = 0; first < sample.runs; first += kTogether) {
+      const int64_t count = std::min(kTogether, sample.runs - first);
+      for (int64_t j = 0; j < count; ++j) {
+        runs[j] = static_cast<const char*>(x) + run_start(sample, first + j) * dtype_size(dtype);
+        __builtin_prefetch(runs[j]);
+        __builtin_prefetch(runs[j] + bytes - 1);
       }
-      for (int64_t i = 0; i < filled; ++i) ++counts[codes[i]];
+      for (int64_t j = 0; j < count; ++j) quantize::codes16(runs[j], dtype, Sample::kRun, q, codes + j * Sample::kRun);
+      for (int64_t i = 0; i < count * Sample::kRun; ++i) ++counts[codes[i]];
     }
   }
   const double total = static_cast<double>(sample.size());
