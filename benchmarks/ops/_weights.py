@@ -24,7 +24,7 @@ from ..peers import huff0, zstd
 
 EAGER, COMPILED = "pure PyTorch", "torch.compile of pure PyTorch"
 READ, WRITE, COPY = "read of the input", "write of the output", "copy of the weights"
-NEW = "ours, into new memory"
+NEW, BUFFER = "ours, into new memory", "ours, into a buffer"
 ONE_THREAD = "ours, one thread"
 LARGE = 1 << 24
 SMALL = (1_000, 3_000, 10_000)  # weights of small tensors

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from effdl_fast import ops
+from effdl_fast import _C, ops
 
 from ..harness import OURS, Contestant, Race, Target
 from . import _weights as w
@@ -36,7 +36,10 @@ def _race(case: str, q: ops.Quantized, dtype: torch.dtype, quick: bool) -> Race:
 
     peer, why = w.compiled(plain, quick, q.codes, q.lo, step, dtype)
     values = ops.dequantize(q, dtype)
-    contestants = [Contestant(OURS, lambda: ops.dequantize(q, dtype)),
-                   Contestant(w.EAGER, lambda: plain(q.codes, q.lo, step, dtype)), *peer, w.write(values)]  # fmt: skip
+    contestants = [Contestant(OURS, lambda: ops.dequantize(q, dtype))]
+    if not values.is_cuda:
+        ends = torch.stack((q.lo, q.hi))
+        contestants.append(Contestant(w.BUFFER, lambda: _C.dequantize(q.codes, values, ends, q.bits)))
+    contestants += [Contestant(w.EAGER, lambda: plain(q.codes, q.lo, step, dtype)), *peer, w.write(values)]
     return Race(OP, case, contestants, q.codes.nbytes + values.nbytes, check, w.WRITE, [Target(w.EAGER, 1.0)],
                 q.codes.device, why, q.codes.numel())  # fmt: skip
