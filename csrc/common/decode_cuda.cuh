@@ -36,9 +36,7 @@ constexpr int kSharedRansBins = 8192;
 static_assert(2 * kRansTotal + 4 * kSharedRansBins <= kSharedTableBytes && 2 * kRansTotal <= kDecodeTableBytes);
 
 // Tables, then a ring per warp.
-constexpr int decode_shared_bytes(int threads) {
-  return kSharedTableBytes + threads / kWarp * static_cast<int>(kRingBytes);
-}
+constexpr int decode_shared_bytes(int threads) { return kSharedTableBytes + threads / kWarp * kRingBytes; }
 
 __device__ inline uint8_t* dynamic_shared() {
   extern __shared__ uint4 effdl_dynamic_shared[];
@@ -60,7 +58,7 @@ __device__ inline void decode_all(const uint8_t* payload, int64_t n, const Decod
   if (tables == Tables::none) return;
   const int bins = space.plan->bins, longest = space.plan->longest;
   uint8_t* shared = dynamic_shared();
-  uint8_t* ring = shared + kSharedTableBytes + warp_id() * static_cast<int>(kRingBytes);
+  uint8_t* ring = shared + kSharedTableBytes + warp_id() * kRingBytes;
   const auto decode = [&](const auto& decoder) {
     for_each_chunk(n, [&](int64_t c) {
       const int64_t at = space.offset[c];

@@ -75,8 +75,7 @@ __device__ inline void for_each_ranked(const uint8_t* lengths, int bins, F f) {
       if (lane_id() == kWarp - 1) seen[warp_id()] = earlier + sum;
     }
     __syncthreads();
-    if (length != 0) f(s, length, before[warp_id()][length] + in_warp);
-    __syncthreads();
+    if (length != 0) f(s, length, before[warp_id()][length] + in_warp);  // of its own warp: no barrier after it
   }
 }
 

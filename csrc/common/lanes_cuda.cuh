@@ -217,7 +217,7 @@ __device__ inline bool find_chunks(int64_t n, int64_t payload_bytes, const Size&
 
 // The words of a chunk come through a ring in shared memory: fetched far ahead, 128 at a time, since a step waits for
 // its words. The bytes may have any alignment; none beyond the chunk is read.
-constexpr unsigned kSegment = 128, kRingBytes = 2 * 2 * kSegment;
+constexpr int kSegment = 128, kRingBytes = 2 * 2 * kSegment;
 
 class WordRing {
  public:
@@ -232,12 +232,12 @@ class WordRing {
   }
   // The word `ahead` (0 to 31) after the next one; 0 after the end.
   __device__ uint32_t peek(int ahead) const {
-    return *reinterpret_cast<const uint16_t*>(ring_ + (at_ + 2 * static_cast<unsigned>(ahead)) % kRingBytes);
+    return *reinterpret_cast<const uint16_t*>(ring_ + (at_ + 2 * static_cast<unsigned>(ahead)) % unsigned{kRingBytes});
   }
   // All lanes: `count` (0 to 32) words are used up.
   __device__ void advance(int count) {
     at_ += 2 * static_cast<unsigned>(count);
-    if (at_ / (2 * kSegment) == segment_) return;
+    if (at_ / unsigned{2 * kSegment} == segment_) return;
     __syncwarp();  // everybody has read from the segment that is overwritten
     put(segment_ + 2);
     ++segment_;
@@ -255,7 +255,7 @@ class WordRing {
     }
   }
   __device__ void put(unsigned segment) {
-    auto* to = reinterpret_cast<uint16_t*>(ring_) + segment % 2 * kSegment + lane_id();
+    auto* to = reinterpret_cast<uint16_t*>(ring_) + segment % 2 * unsigned{kSegment} + lane_id();
 #pragma unroll
     for (int j = 0; j < kSegment / kWarp; ++j) to[j * kWarp] = static_cast<uint16_t>(fetched_[j]);
   }
