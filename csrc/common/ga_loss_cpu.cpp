@@ -6,11 +6,8 @@
 #include <utility>
 #include <vector>
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #include "common/half.h"
+#include "common/large_output.h"
 #include "common/parallel.h"
 
 namespace effdl::ga_loss {
@@ -18,9 +15,6 @@ namespace {
 
 constexpr int64_t kItemElements = 16384;   // logits per work item: sums are reproducible whatever the thread count
 constexpr int64_t kGrainElements = 32768;  // a second thread is woken for more than this; not tuned
-// Gradients this large are stored past the cache into huge pages: measured in docs/ops/exp_ga_loss.md.
-constexpr int64_t kStreamBytes = int64_t{8} << 20;
-constexpr int64_t kHugePage = int64_t{2} << 20;
 constexpr int64_t kPackElements = 1024;
 constexpr int64_t kFlatClasses =
     128;  // a block of rows this short is done as one segment; gains at 10, limit not tuned
@@ -159,8 +153,8 @@ class Driver {
         class_weight_[c] = read<Real>(p.weight, p.weight_dtype, c * p.weight_stride);
     }
     const int64_t bytes = p.n * p.classes * p.inner * size_;
-    stream_ = p.grad != nullptr && p.grad != p.logits && bytes >= kStreamBytes;
-    if (stream_) use_huge_pages(p.grad, bytes);
+    stream_ = p.grad != nullptr && p.grad != p.logits && bytes >= kLargeOutput;
+    if (stream_) expect_output(p.grad, bytes);
   }
 
   // Adds everything up in a fixed order and writes the loss.
@@ -186,17 +180,6 @@ class Driver {
     if (length == 1) return true;
     return p_.logits_strides.*axis == 1 && (p_.grad == nullptr || p_.grad_strides.*axis == 1) &&
            (p_.dense == nullptr || p_.dense_strides.*axis == 1);
-  }
-
-  static void use_huge_pages(void* data, int64_t bytes) {
-#ifdef __linux__
-    const auto begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
-    const auto end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) / kHugePage * kHugePage;
-    // Advice only: where the kernel refuses it, pages stay small.
-    if (end > begin) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-    (void)data, (void)bytes;
-#endif
   }
 
   const char* at(const void* base, const Strides& st, int64_t i, int64_t c, int64_t s) const {

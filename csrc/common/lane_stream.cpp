@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/exact_floats.h"
+#include "common/large_output.h"
 #include "common/parallel.h"
 #include "common/quantizer.h"
 
@@ -123,6 +124,7 @@ int64_t encode_stream(int64_t n, const Coder& coder, CodeSource source, void* co
   std::atomic<bool> ok{true};
   std::mutex mutex;
   std::vector<Part> parts;
+  expect_output(payload, stream_bound(n, coder.longest));
   auto body = [&](int64_t begin, int64_t end) {
     const ExactFloats exact;
     ChunkEncoder encoder(coder, symbols_of(n, begin), source, context);

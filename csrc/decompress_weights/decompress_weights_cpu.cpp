@@ -28,11 +28,12 @@ struct Output {
   Quantizer quantizer;
   char* out;
   Dtype dtype;
+  bool stream;
 };
 
 void values_of_tile(void* context, int64_t first, int64_t count, const uint16_t* codes) {
   const Output& o = *static_cast<const Output*>(context);
-  dequantize::values16(codes, count, o.quantizer, o.out + first * dtype_size(o.dtype), o.dtype);
+  dequantize::values16(codes, count, o.quantizer, o.out + first * dtype_size(o.dtype), o.dtype, o.stream);
 }
 
 double read(const uint8_t* data, Dtype dtype, int64_t i) {
@@ -166,7 +167,7 @@ const char* decompress(const uint8_t* data, const Header& header, void* out, Dty
     return nullptr;
   }
   const Quantizer quantizer = make_quantizer(header.lo, header.hi, header.bits, record::dtype_of(header));
-  Output output = {quantizer, static_cast<char*>(out), dtype};
+  Output output = {quantizer, static_cast<char*>(out), dtype, dequantize::prepare_output(out, n, dtype)};
   if (header.codec == record::kFixed) return decode_fixed(parts, n, &output);
   return decode_streams(parts, header, &output);
 }

@@ -2,11 +2,17 @@
 namespace effdl::EFFDL_LEVEL {
 
 template <class Code, class T>
-static void values_span(const Code* codes, int64_t n, const Quantizer& q, void* data) {
+static void values_span(const Code* codes, int64_t n, const Quantizer& q, void* data, bool past_cache) {
   T* out = static_cast<T*>(data);
   const Vec lo = set1(static_cast<float>(q.lo)), step = set1(static_cast<float>(q.step)), half = set1(0.5f);
   const auto value = [&](Vec code) { return add(lo, mul(add(code, half), step)); };
   int64_t i = 0;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (past_cache && can_stream(out)) {
+      for (; i + kWidth <= n; i += kWidth) stream(out + i, value(load_codes(codes + i)));
+      stream_fence();
+    }
+  }
   for (; i + kWidth <= n; i += kWidth) store(out + i, value(load_codes(codes + i)));
   if (i < n) {
     Code buffer[kWidth] = {0};

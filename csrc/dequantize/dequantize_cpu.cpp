@@ -1,5 +1,6 @@
 // The scalar level, float64 arithmetic, the run-time choice, and threads.
 #include "common/exact_floats.h"
+#include "common/large_output.h"
 #include "common/parallel.h"
 #include "common/simd_codes_scalar.h"
 #include "dequantize/dequantize.h"
@@ -42,14 +43,20 @@ void values(const Code* codes, int64_t n, const Quantizer& q, void* out, Dtype d
 
 }  // namespace
 
-void values8(const uint8_t* codes, int64_t n, const Quantizer& q, void* out, Dtype dtype) {
-  if (q.wide || dtype == Dtype::f64) return values(codes, n, q, out, dtype);
-  kernels().values8[index_of(dtype)](codes, n, q, out);
+bool prepare_output(void* out, int64_t n, Dtype dtype) {
+  const int64_t bytes = n * dtype_size(dtype);
+  expect_output(out, bytes);
+  return bytes >= kLargeOutput;
 }
 
-void values16(const uint16_t* codes, int64_t n, const Quantizer& q, void* out, Dtype dtype) {
+void values8(const uint8_t* codes, int64_t n, const Quantizer& q, void* out, Dtype dtype, bool stream) {
   if (q.wide || dtype == Dtype::f64) return values(codes, n, q, out, dtype);
-  kernels().values16[index_of(dtype)](codes, n, q, out);
+  kernels().values8[index_of(dtype)](codes, n, q, out, stream);
+}
+
+void values16(const uint16_t* codes, int64_t n, const Quantizer& q, void* out, Dtype dtype, bool stream) {
+  if (q.wide || dtype == Dtype::f64) return values(codes, n, q, out, dtype);
+  kernels().values16[index_of(dtype)](codes, n, q, out, stream);
 }
 
 }  // namespace dequantize
@@ -57,13 +64,14 @@ void values16(const uint16_t* codes, int64_t n, const Quantizer& q, void* out, D
 void dequantize_cpu(const void* codes, int code_bytes, int64_t n, const Quantizer& q, void* out, Dtype dtype) {
   using namespace dequantize;
   record_kernel("dequantize", q.wide || dtype == Dtype::f64 ? "f64" : simd_name(simd_level()));
+  const bool stream = prepare_output(out, n, dtype);
   auto body = [&](int64_t begin, int64_t end) {
     const ExactFloats exact;
     char* to = static_cast<char*>(out) + begin * dtype_size(dtype);
     if (code_bytes == 1) {
-      values8(static_cast<const uint8_t*>(codes) + begin, end - begin, q, to, dtype);
+      values8(static_cast<const uint8_t*>(codes) + begin, end - begin, q, to, dtype, stream);
     } else {
-      values16(static_cast<const uint16_t*>(codes) + begin, end - begin, q, to, dtype);
+      values16(static_cast<const uint16_t*>(codes) + begin, end - begin, q, to, dtype, stream);
     }
   };
   parallel_for(0, n, kGrain, body);
