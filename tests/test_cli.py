@@ -118,6 +118,7 @@ def test_interrupt_exits_with_130_and_keeps_finished_trials(tmp_path):
         ],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     trials = tmp_path / "ch4" / "table_4_1" / "trials"
     deadline = time.monotonic() + 90
