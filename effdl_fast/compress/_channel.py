@@ -70,20 +70,23 @@ class Channel:
 
     def start(self, payloads: Sequence[Tensor], sizes: Sequence[int]) -> Transfer:
         """Send a payload to each rank, but nothing to this one, and receive `sizes` bytes from each."""
-        incoming, operations, outgoing = [], [], list(payloads)
+        outgoing, operations = list(payloads), []
+        incoming = [
+            torch.empty(size if rank != self.rank else 0, dtype=torch.uint8, device=self.device)
+            for rank, size in enumerate(sizes)
+        ]
+        # Receiving first: gloo tells the sender that it may begin, which must not wait behind this rank's own payload.
+        for step in range(1, self.ranks):
+            source = (self.rank - step) % self.ranks
+            if sizes[source]:
+                operations.append(dist.P2POp(dist.irecv, incoming[source], group=self.group, group_peer=source))
+                self.traffic.received_bytes += sizes[source]
         for step in range(1, self.ranks):  # everyone begins with another neighbour
             to = (self.rank + step) % self.ranks
             if outgoing[to].numel():
                 payload = outgoing[to] = outgoing[to].to(self.device)
                 operations.append(dist.P2POp(dist.isend, payload, group=self.group, group_peer=to))
                 self.traffic.sent_bytes += payload.numel()
-        for rank, size in enumerate(sizes):
-            incoming.append(torch.empty(size if rank != self.rank else 0, dtype=torch.uint8, device=self.device))
-        for step in range(1, self.ranks):
-            source = (self.rank - step) % self.ranks
-            if sizes[source]:
-                operations.append(dist.P2POp(dist.irecv, incoming[source], group=self.group, group_peer=source))
-                self.traffic.received_bytes += sizes[source]
         return Transfer(dist.batch_isend_irecv(operations) if operations else [], incoming, outgoing)
 
 
