@@ -28,7 +28,7 @@ from effdl_fast import compress
 
 PORT = 29500
 WARM_UPS = 4  # PowerSGD begins with its third step, DDP has its final buckets from the second on
-LEAST, MOST = 3, 15  # rounds
+LEAST, MOST = 3, 60  # rounds
 
 
 class Exchange(NamedTuple):
