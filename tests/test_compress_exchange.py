@@ -57,7 +57,7 @@ def test_a_plan_covers_every_element_once():
             plan.finish()
             assert all(torch.equal(f.x, -torch.arange(f.x.numel(), dtype=torch.float32)) for f in given)
             assert [p.plain for p in pieces].count(True) == 1 and pieces[-1].plain
-            assert max(p.x.numel() for p in pieces) <= _plan.LARGEST_PIECE
+            assert max(p.x.numel() for p in pieces) <= (_plan.LARGEST_PIECE if way == "scatter" else 5_000_000)
 
 
 def test_small_tensors_are_joined_by_dtype():

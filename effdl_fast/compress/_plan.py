@@ -14,7 +14,7 @@ from torch import Tensor
 AUTO, GATHER, SCATTER = "auto", "gather", "scatter"
 # Long enough that headers and codebooks are a small part, short enough that several buckets overlap.
 BUCKET = 1 << 20  # elements
-LARGEST_PIECE, SMALLEST_PIECE = 1 << 22, 1 << 16  # elements; a tensor is split if it is larger
+LARGEST_PIECE, SMALLEST_PIECE = 1 << 22, 1 << 16  # elements, of a scatter
 PIECES_OF_A_SHARE = 4  # that a rank owns; the shares differ by one piece
 MIN_ELEMENTS = 1024  # the header and a codebook of 10 bits take as much as a few hundred float32 elements
 
@@ -72,8 +72,9 @@ class Plan:
     """The buckets of an exchange: lists of pieces, neighbours together.
 
     Tensors of fewer than `min_elements` are joined, one piece per dtype, and not quantized; `finish` puts their
-    averages back. Tensors that are too large for one rank to own without having more than its share are split. With
-    `feedback`, errors of the last exchange are added to the tensors now.
+    averages back. For a scatter, tensors that are too large for one rank to own without having more than its share are
+    split; otherwise each is quantized as a whole. With `feedback`, errors of the last exchange are added to the tensors
+    now.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Plan:
         self._small: dict[torch.dtype, list[Tensor]] = {}
         small_bytes: Counter[torch.dtype] = Counter()
         self._joined: dict[torch.dtype, Tensor] = {}
-        largest = LARGEST_PIECE
+        largest = max((f.x.numel() for f in flats), default=1) or 1
         if way == SCATTER:
             part = sum(f.x.numel() for f in flats) // (PIECES_OF_A_SHARE * ranks)
             largest = min(max(part // SMALLEST_PIECE, 1) * SMALLEST_PIECE, LARGEST_PIECE)

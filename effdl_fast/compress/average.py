@@ -95,9 +95,9 @@ def average_parameters(
         CorruptDataError, RuntimeError: what was received cannot be decoded, memory runs out, or a rank has died. The
             others do not learn of this but by the process group's timeout.
 
-    Compressing a bucket of parameters, sending the one before and decoding the one before that overlap. Tensors of more
-    than 4,194,304 elements are quantized in parts of that size; in a scatter, in parts of about a quarter of a rank's
-    share, but not under 65,536 elements.
+    Compressing a bucket of parameters, sending the one before and decoding the one before that overlap. In a gather
+    each tensor is quantized as a whole, in a scatter in parts of about a quarter of a rank's share, 65,536 to 4,194,304
+    elements. Takes memory for two float32 copies of the largest tensor or part besides the records.
     """
     ranks = ranks_of(_CALLER, group)
     traffic = Traffic(ranks)
