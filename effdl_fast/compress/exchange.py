@@ -64,13 +64,17 @@ class Exchange:
     def _average(self, piece: Piece, records: Sequence[Tensor]) -> None:
         """x becomes the average of the ranks' records, summed in the order of ranks."""
         total, part = self._buffers(piece)
+        if piece.error is None and piece.x.dtype is total.dtype:
+            total = piece.x  # which is in its record
         for rank, record in enumerate(records):
             values = self._decode(record, part if rank else total)
             if rank == self.channel.rank:
                 _keep_error(piece.error, piece.x, values)
             if rank:
                 total.add_(part)
-        piece.x.copy_(total.div_(len(records)))
+        total.div_(len(records))
+        if total is not piece.x:
+            piece.x.copy_(total)
 
     def _scatter(self, pieces: Sequence[Piece], fingerprint: int) -> Iterator[None]:
         me, ranks = self.channel.rank, self.channel.ranks
