@@ -8,7 +8,8 @@ from torch import Tensor
 
 from effdl_fast import ops
 from effdl_fast.compress._refused import RefusedValue
-from effdl_fast.ops._weights import FLOATS, MAX_BITS, fraction, integer, number
+from effdl_fast.ops._arguments import FLOATS, integer, number
+from effdl_fast.ops._weights import MAX_BITS, fraction
 from effdl_fast.ops.compress_weights import CODECS
 
 __all__ = ["FLOATS", "Options"]

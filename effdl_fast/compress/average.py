@@ -14,7 +14,7 @@ from effdl_fast.compress._memory import bytes_of
 from effdl_fast.compress._options import FLOATS, Options
 from effdl_fast.compress._plan import AUTO, MIN_ELEMENTS, Feedback, Flat, Plan, check_min_elements, ranks_of, way_of
 from effdl_fast.compress.exchange import Exchange, Pipeline, fingerprint_of
-from effdl_fast.ops._weights import dtype_name
+from effdl_fast.ops._arguments import dtype_name
 
 _CALLER = "average_parameters"
 

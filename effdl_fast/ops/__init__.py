@@ -9,15 +9,19 @@ from effdl_fast.ops.histogram import histogram, histogram_ref
 from effdl_fast.ops.huffman_decode import huffman_decode, huffman_decode_ref
 from effdl_fast.ops.huffman_encode import HuffmanStream, huffman_encode, huffman_encode_ref
 from effdl_fast.ops.huffman_lengths import huffman_lengths, huffman_lengths_ref
+from effdl_fast.ops.k_redundant import k_redundant, k_redundant_ref
+from effdl_fast.ops.knn import Neighbours, knn, knn_ref
 from effdl_fast.ops.linear_exp_ga_loss import linear_exp_ga_loss, linear_exp_ga_loss_ref
 from effdl_fast.ops.linear_ga_loss import linear_ga_loss, linear_ga_loss_ref
 from effdl_fast.ops.pack_bits import pack_bits, pack_bits_ref
 from effdl_fast.ops.pow3_ga_loss import pow3_ga_loss, pow3_ga_loss_ref
 from effdl_fast.ops.quantize import Quantized, quantize, quantize_ref
+from effdl_fast.ops.redundancy_depth import redundancy_depth, redundancy_depth_ref
 from effdl_fast.ops.unpack_bits import unpack_bits, unpack_bits_ref
 
 __all__ = [
     "HuffmanStream",
+    "Neighbours",
     "Quantized",
     "compress_weights",
     "compress_weights_ref",
@@ -37,6 +41,10 @@ __all__ = [
     "huffman_encode_ref",
     "huffman_lengths",
     "huffman_lengths_ref",
+    "k_redundant",
+    "k_redundant_ref",
+    "knn",
+    "knn_ref",
     "linear_exp_ga_loss",
     "linear_exp_ga_loss_ref",
     "linear_ga_loss",
@@ -47,6 +55,8 @@ __all__ = [
     "pow3_ga_loss_ref",
     "quantize",
     "quantize_ref",
+    "redundancy_depth",
+    "redundancy_depth_ref",
     "unpack_bits",
     "unpack_bits_ref",
 ]

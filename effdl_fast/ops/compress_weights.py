@@ -9,8 +9,9 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops import _weights_record as record
+from effdl_fast.ops._arguments import floating, integer, number, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BITS, cut, floating, fraction, integer, number, register, workspace
+from effdl_fast.ops._weights import MAX_BITS, cut, fraction, workspace
 from effdl_fast.ops._weights_lanes import RANS_TOTAL, encode, huffman_code, rans_code, rans_frequencies
 from effdl_fast.ops._weights_ref import codes_of, finite, grid, min_max
 from effdl_fast.ops.entropy import estimate

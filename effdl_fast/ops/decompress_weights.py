@@ -10,8 +10,9 @@ from torch import Tensor
 from effdl_fast import _C
 from effdl_fast.errors import CorruptDataError
 from effdl_fast.ops import _weights_record as record
+from effdl_fast.ops._arguments import floating, integer, register, same_device, vector
 from effdl_fast.ops._dispatch import DISPATCHER, KERNEL, REFERENCE, route
-from effdl_fast.ops._weights import floating, integer, register, same_device, vector, workspace
+from effdl_fast.ops._weights import workspace
 from effdl_fast.ops._weights_lanes import decode, huffman_code, rans_code
 from effdl_fast.ops._weights_ref import grid, values_of
 from effdl_fast.ops.unpack_bits import unpack_bits_ref

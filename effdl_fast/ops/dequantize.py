@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import FLOATS, dense, dtype_name, integer, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import FLOATS, MAX_BITS, code_dtype, dense, dtype_name, integer, register, same_device
+from effdl_fast.ops._weights import MAX_BITS, code_dtype
 from effdl_fast.ops._weights_ref import grid, values_of
 from effdl_fast.ops.quantize import Quantized
 

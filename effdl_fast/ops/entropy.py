@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import floating, integer, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BITS, floating, fraction, integer, register, workspace
+from effdl_fast.ops._weights import MAX_BITS, fraction, workspace
 from effdl_fast.ops._weights_ref import codes_of, entropy_of, grid, min_max, sampled
 from effdl_fast.ops.histogram import histogram_ref
 

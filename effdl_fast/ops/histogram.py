@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import integer, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BINS, integer, integer_codes, register
+from effdl_fast.ops._weights import MAX_BINS, integer_codes
 
 
 def histogram(codes: Tensor, bins: int) -> Tensor:

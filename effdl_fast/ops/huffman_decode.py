@@ -7,8 +7,9 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.errors import CorruptDataError
+from effdl_fast.ops._arguments import integer, register, same_device, vector
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import alphabet, integer, register, same_device, symbol_dtype, vector, workspace
+from effdl_fast.ops._weights import alphabet, symbol_dtype, workspace
 from effdl_fast.ops._weights_lanes import chunk_count, complete, decode, huffman_code
 from effdl_fast.ops.huffman_encode import HuffmanStream
 

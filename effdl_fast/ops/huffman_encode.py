@@ -6,18 +6,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import dtype_name, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import (
-    MAX_LENGTH,
-    alphabet,
-    cut,
-    dtype_name,
-    integer_codes,
-    register,
-    same_device,
-    symbol_dtype,
-    workspace,
-)
+from effdl_fast.ops._weights import MAX_LENGTH, alphabet, cut, integer_codes, symbol_dtype, workspace
 from effdl_fast.ops._weights_lanes import chunk_count, complete, encode, huffman_code
 
 

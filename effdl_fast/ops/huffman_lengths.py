@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import integer, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_LENGTH, alphabet, integer, register, workspace
+from effdl_fast.ops._weights import MAX_LENGTH, alphabet, workspace
 
 
 def huffman_lengths(counts: Tensor, max_length: int | None = None) -> Tensor:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import floating, integer, number, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BITS, code_dtype, floating, integer, number, range_dtype, register, workspace
+from effdl_fast.ops._weights import MAX_BITS, code_dtype, range_dtype, workspace
 from effdl_fast.ops._weights_ref import codes_of, finite, grid, min_max
 
 

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
+from effdl_fast.ops._arguments import integer, register, vector
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._weights import MAX_BITS, code_dtype, integer, register, vector
+from effdl_fast.ops._weights import MAX_BITS, code_dtype
 
 
 def unpack_bits(packed: Tensor, bits: int, n: int) -> Tensor:

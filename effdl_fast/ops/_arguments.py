@@ -1,0 +1,79 @@
+"""Checks of arguments that ops share, and registration with torch's dispatcher."""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from effdl_fast.ops._dispatch import LIB
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def dense(op: str, name: str, x: Tensor) -> None:
+    if x.layout is not torch.strided:
+        raise TypeError(f"{op}: {name} must be a dense tensor, got layout {x.layout}")
+
+
+def floating(op: str, name: str, x: Tensor) -> None:
+    """Dense, and of a dtype that weights have."""
+    dense(op, name, x)
+    if x.dtype not in FLOATS:
+        raise TypeError(f"{op}: {name} must be float32, float64, float16 or bfloat16, got {dtype_name(x.dtype)}")
+
+
+def vector(op: str, name: str, x: Tensor, dtype: torch.dtype) -> None:
+    """Dense, one dimension and this dtype."""
+    dense(op, name, x)
+    if x.dtype is not dtype:
+        raise TypeError(f"{op}: {name} must be {dtype_name(dtype)}, got {dtype_name(x.dtype)}")
+    if x.dim() != 1:
+        raise ValueError(f"{op}: {name} must have one dimension, got shape {tuple(x.shape)}")
+
+
+def same_device(op: str, name: str, x: Tensor, reference_name: str, reference: Tensor) -> None:
+    if x.device != reference.device:
+        raise ValueError(f"{op}: {name} must be on the device of {reference_name}, {reference.device}, got {x.device}")
+
+
+def integer(op: str, name: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int:
+        try:
+            if isinstance(value, Tensor | bool):
+                raise TypeError
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{op}: {name} must be an integer, got {type(value).__name__}") from None
+    if not least <= value <= most:
+        raise ValueError(f"{op}: {name} must be from {least} to {most}, got {value}")
+    return value
+
+
+def number(op: str, name: str, value: Any) -> float:
+    """A finite number."""
+    if isinstance(value, Tensor) or not hasattr(value, "__float__"):
+        raise TypeError(f"{op}: {name} must be a number, got {'a tensor' if isinstance(value, Tensor) else value!r}")
+    value = float(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{op}: {name} must be finite, got {value}")
+    return value
+
+
+def dtype_name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def register(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Defines torch.ops.effdl_fast.<name>; `kernel` is called with plain tensors."""
+    LIB.define(name + schema)
+
+    def plain(*args: Any) -> Any:
+        # A plain subclass arrives as itself; one that wraps other tensors has its own dispatch and never comes here.
+        return kernel(*(a.as_subclass(Tensor) if isinstance(a, Tensor) else a for a in args))
+
+    LIB.impl(name, plain, "CPU")
+    LIB.impl(name, plain, "CUDA")
+    torch.library.register_fake(f"effdl_fast::{name}", fake, lib=LIB)
