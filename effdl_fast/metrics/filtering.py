@@ -229,7 +229,7 @@ class RedundancySampler(Sampler[int]):
         order = self.kept
         if self.shuffle:
             order = order[torch.randperm(len(order), generator=_seeded(self.seed, self.epoch))]
-        places = torch.arange(self.rank, len(self) * self.world_size, self.world_size)
+        places = self.rank + self.world_size * torch.arange(len(self))
         return iter(order[places % max(1, len(order))].tolist())
 
 
