@@ -16,7 +16,7 @@ def blobs(n=400, d=4, classes=3, spread=1.0, seed=0, dtype=torch.float32):
     """Classes that overlap, without ties between distances."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(classes, (n,), generator=generator)
-    centres = 2 * torch.randn(classes, d, generator=generator)
+    centres = torch.randn(classes, d, generator=generator)
     return (centres[y] + spread * torch.randn(n, d, generator=generator)).to(dtype), y
 
 

@@ -8,5 +8,15 @@ from effdl_fast.metrics.filtering import (
     mini_batches,
     redundancy_depths,
 )
+from effdl_fast.metrics.online import FilterCount, OnlineFilter
 
-__all__ = ["RedundancySampler", "k_filter", "kept_curve", "loss_filter", "mini_batches", "redundancy_depths"]
+__all__ = [
+    "FilterCount",
+    "OnlineFilter",
+    "RedundancySampler",
+    "k_filter",
+    "kept_curve",
+    "loss_filter",
+    "mini_batches",
+    "redundancy_depths",
+]
