@@ -1,0 +1,369 @@
+"""What each layer of a network has learned, measured while it trains (thesis 5.3 to 5.5)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from effdl_fast.metrics._capture import OP, Capture, Layers, chosen, unwrapped
+from effdl_fast.metrics.filtering import as_tensor
+from effdl_fast.metrics.history import ProbeHistory
+from effdl_fast.metrics.least_squares import least_squares_distance
+from effdl_fast.metrics.redundancy import k_redundancy
+from effdl_fast.metrics.representation import draw, representational_entropy
+from effdl_fast.metrics.selection import conditional_entropy
+from effdl_fast.metrics.voronoi import pure_entropy
+from effdl_fast.metrics.weights import gradient_rms, numerical_rank, softmax_normaliser, stable_rank
+from effdl_fast.ops._arguments import integer
+
+MOST = (1 << 62) - 1
+Metric = Callable[[Tensor, Tensor], Any]
+# Of a layer's output and the labels.
+OF_OUTPUTS: dict[str, Metric] = {
+    "least_squares_distance": least_squares_distance,
+    "conditional_entropy": lambda z, y: conditional_entropy(z, y).mean,
+    "representational_entropy": lambda z, y: representational_entropy(z),
+    "pure_entropy": pure_entropy,
+}
+REDUNDANCY, NORMALISER, GRADIENTS = "k_redundancy", "softmax_normaliser", "gradient_rms"
+# Of the weights of every module that has a matrix or more.
+OF_WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"stable_rank": stable_rank, "numerical_rank": numerical_rank}
+NAMES = (*OF_OUTPUTS, REDUNDANCY, *OF_WEIGHTS, GRADIENTS, NORMALISER)
+DEFAULT = ("least_squares_distance", REDUNDANCY, "conditional_entropy")
+
+
+class LayerProbe:
+    """Measures the representations of a model's layers during training, and keeps the numbers.
+
+    >>> with ef.metrics.LayerProbe(model) as probe:
+    ...     for epoch in range(epochs):
+    ...         train(model)
+    ...         probe.record(epoch, x, y)          # or a loader of (inputs, labels)
+    >>> probe.plot("lsd.png", "least_squares_distance")
+
+    or on the batches that train it, without another forward pass:
+
+    >>> probe = ef.metrics.LayerProbe(model, every=100)
+    >>> for x, y in loader:
+    ...     criterion(model(x), y).backward()
+    ...     probe.step(y)                          # measures every 100th batch
+    ...     optimizer.step()
+
+    Takes layers x max_samples x max_features elements while it measures, and nothing but the numbers afterwards.
+
+    Args:
+        model: any module, also within DataParallel, DistributedDataParallel or torch.compile. Layers are named as in
+            the module inside.
+        layers: the layers to look at: names as `named_modules` has them ("" is the model's output) or patterns of them
+            ("blocks.*.act"), modules, types of modules, a function (name, module) -> bool, or a list of such. None:
+            all activation modules (ReLU, GELU, tanh, ...), or where there are none all linear and convolution layers.
+            A layer that is called several times in a forward pass has a row for each call: "act", "act#2", ... One
+            that is not called has none. Of an output with several tensors the first is taken.
+        metrics: names, or functions (z, y) -> number, which are recorded under their `__name__`:
+            "least_squares_distance", "k_redundancy" (recorded as "k_redundancy/5" ...), "conditional_entropy" (the
+            mean), "representational_entropy", "pure_entropy" (slow) of the layers' outputs; "stable_rank",
+            "numerical_rank" of the weights of all modules that have a matrix or more; "gradient_rms" of all
+            modules whose parameters have a gradient; "softmax_normaliser" of the model's output (recorded as "mean" and
+            "log_mean" of it).
+        k: of "k_redundancy".
+        max_samples: at most so many samples are looked at: of tensors given to `record` a random choice, the same
+            each time; else the first ones.
+        max_features: of a layer with more units so many are looked at, a random choice, the same each time.
+        every: `step` measures at the first call and then at every so many.
+        seed: of these choices.
+
+    A layer whose output holds NaN or infinity has NaN for all metrics. What is measured needs no gradient, changes no
+    random state, mode or buffer of the model.
+
+    Raises:
+        ValueError: no such layer or metric, numbers out of range.
+        TypeError: wrong types.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Layers = None,
+        *,
+        metrics: Sequence[str | Metric] = DEFAULT,
+        k: int | Sequence[int] = (5, 10, 20),
+        max_samples: int = 2000,
+        max_features: int = 2048,
+        every: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"{OP}: model must be a torch.nn.Module, got {type(model).__name__}")
+        self.model, self.history = model, ProbeHistory()
+        self.max_samples = integer(OP, "max_samples", max_samples, 1, MOST)
+        self.every = integer(OP, "every", every, 1, MOST)
+        self.seed = integer(OP, "seed", seed, 0, MOST)
+        self._k = [integer(OP, "k", one, 1, (1 << 31) - 1) for one in ([k] if isinstance(k, int) else k)]
+        self._metrics = _metrics(metrics)
+        self._inner = unwrapped(model)
+        self._layers = chosen(self._inner, layers)
+        modules = dict(self._layers)
+        if NORMALISER in self._metrics:
+            modules.setdefault("", self._inner)
+        max_features = integer(OP, "max_features", max_features, 1, MOST)
+        self._capture = Capture(model, modules, self.max_samples, max_features, self.seed)
+        self._steps = 0
+        self._arm()
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers, in the order of `named_modules`."""
+        return list(self._layers)
+
+    def __enter__(self) -> LayerProbe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes the hooks. The history stays."""
+        self._capture.armed = False
+        self._capture.close()
+        self._closed = True
+
+    _closed = False
+
+    def _arm(self) -> None:
+        self._capture.armed = self._steps % self.every == 0
+
+    # ---- measuring ----
+
+    def record(
+        self, epoch: float, x: Any, y: Any = None, *, batch_size: int = 256, training: bool = False
+    ) -> list[dict[str, Any]]:
+        """Runs the model on labelled data and measures every layer.
+
+        Args:
+            epoch: what the numbers are recorded under.
+            x: samples, a tensor or NumPy array with y beside it; or, without y, an iterable of (inputs, labels), of
+                which only so many batches are drawn as max_samples takes. Inputs that are a tuple or list are passed
+                as arguments, a dictionary as keyword arguments. They are moved to the device of the model.
+            y: labels (n,), integers or bool.
+            batch_size: samples in a forward pass, where x is a tensor.
+            training: whether to run in training mode (with dropout, and with the batch's own statistics in batch
+                normalisation, whose buffers are put back). The modes of all modules are put back.
+
+        Returns:
+            What was measured, as rows of `table`.
+        """
+        self._check_open()
+        batch_size = integer(OP, "batch_size", batch_size, 1, MOST)
+        kept: dict[str, list[Tensor]] = {}
+        labels: list[Tensor] = []
+        room = self.max_samples
+        with _undisturbed(self.model, training), torch.no_grad():
+            self._capture.armed = True
+            try:
+                for inputs, targets in self._batches(x, y, batch_size):
+                    targets = _labels(targets)[:room]
+                    self._capture.clear()
+                    _call(self.model, self._inner, inputs)
+                    outputs, rows = self._capture.take()
+                    for name, output in outputs.items():
+                        kept.setdefault(name, []).append(output[:room])
+                    _check_rows(rows, len(targets), room)
+                    labels.append(targets)
+                    room -= len(targets)
+                    if room == 0:
+                        break
+            finally:
+                self._capture.clear()
+                self._arm()
+        if not labels:
+            raise ValueError(f"{OP}: x holds no samples")
+        return self._measure(epoch, {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(labels))
+
+    def step(self, y: Any, *, epoch: float | None = None) -> list[dict[str, Any]] | None:
+        """Measures the layers in the last forward pass of a training loop, if it is the turn of this batch.
+
+        Call it once a batch, after the forward pass; for "gradient_rms" after backward and before gradients are zeroed.
+
+        Args:
+            y: labels of the batch, (n,) integers or bool.
+            epoch: what the numbers are recorded under; the number of earlier calls without it.
+
+        Returns:
+            What was measured, as rows of `table`; None if it was not this batch's turn.
+
+        Raises:
+            RuntimeError: no layer was called since the last step.
+        """
+        self._check_open()
+        if not self._capture.armed:
+            self._steps += 1
+            self._arm()
+            return None
+        outputs, rows = self._capture.take()
+        if not outputs:
+            raise RuntimeError(
+                f"{OP}: step: no layer was called since the last step. A model that ran compiled before the probe was "
+                "made does not see its hooks: use record, or make the probe first"
+            )
+        y = _labels(y)
+        _check_rows(rows, len(y), None)
+        measured = self._measure(self._steps if epoch is None else epoch, outputs, y[: self.max_samples])
+        self._steps += 1
+        self._arm()
+        return measured
+
+    def _batches(self, x: Any, y: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+        if y is None:
+            for batch in x:
+                if not isinstance(batch, tuple | list) or len(batch) != 2:
+                    raise TypeError(f"{OP}: without y, x must yield (inputs, labels)")
+                yield batch[0], batch[1]
+            return
+        x, y = as_tensor(OP, "x", x), _labels(y)
+        if len(x) != len(y):
+            raise ValueError(
+                f"{OP}: y must have shape ({len(x)},), one label for each sample of x, got {tuple(y.shape)}"
+            )
+        picked = draw(len(x), self.max_samples, self.seed) if len(x) > self.max_samples else torch.arange(len(x))
+        for part in picked.split(batch_size):
+            yield x[part.to(x.device)], y[part.to(y.device)]
+
+    def _measure(self, epoch: float, outputs: dict[str, Tensor], y: Tensor) -> list[dict[str, Any]]:
+        new = ProbeHistory()
+        with torch.no_grad():
+            for layer, z in outputs.items():
+                if layer == "" and NORMALISER in self._metrics:
+                    self._add_normaliser(new, epoch, z)
+                if layer.partition("#")[0] in self._layers:
+                    self._add_outputs(new, epoch, layer, z, y)
+            for name, rank in OF_WEIGHTS.items():
+                if name in self._metrics:
+                    for layer, weight in self._weights():
+                        finite = bool(torch.isfinite(weight).all())
+                        new.add(epoch, layer, name, float(rank(weight)) if finite else float("nan"))
+            if GRADIENTS in self._metrics:
+                for layer, value in gradient_rms(self._inner, by="module").items():
+                    new.add(epoch, layer, GRADIENTS, value)
+        for one in new:
+            self.history.add(*one)
+        return new.table()
+
+    def _add_outputs(self, new: ProbeHistory, epoch: float, layer: str, z: Tensor, y: Tensor) -> None:
+        finite = bool(torch.isfinite(z).all())
+        y = y.to(z.device)
+        for name, metric in self._metrics.items():
+            if name == REDUNDANCY:
+                shares = k_redundancy(z, y, self._k).tolist() if finite else [float("nan")] * len(self._k)
+                for k, share in zip(self._k, shares, strict=True):
+                    new.add(epoch, layer, f"{REDUNDANCY}/{k}", share)
+            elif metric is not None:
+                new.add(epoch, layer, name, float(metric(z, y)) if finite else float("nan"))
+
+    @staticmethod
+    def _add_normaliser(new: ProbeHistory, epoch: float, z: Tensor) -> None:
+        finite = bool(torch.isfinite(z).all())
+        found = softmax_normaliser(z) if finite else None
+        for part in ("mean", "log_mean"):
+            new.add(epoch, "", f"{NORMALISER}/{part}", float(getattr(found, part)) if found else float("nan"))
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, module in self._inner.named_modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.dim() >= 2 and weight.is_floating_point():
+                yield name, weight
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{OP}: the probe is closed")
+
+    # ---- what was measured: see ProbeHistory ----
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each epoch and layer: {"epoch": ..., "layer": ..., metric: value, ...}."""
+        return self.history.table()
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.history.to_dict()
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The history as JSON; `ProbeHistory.from_json` reads it."""
+        return self.history.to_json(path)
+
+    def plot(self, target: Any, metric: str, *, by: str = "epoch") -> Any:
+        """Draws one metric to a file or on matplotlib axes; see `ProbeHistory.plot`."""
+        return self.history.plot(target, metric, by=by)
+
+
+def _metrics(metrics: Any) -> dict[str, Metric | None]:
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"{OP}: metrics must be a sequence of names and functions, got {metrics!r}")
+    found: dict[str, Metric | None] = {}
+    for one in metrics:
+        if isinstance(one, str):
+            if one not in NAMES:
+                raise ValueError(f"{OP}: metrics must be among {', '.join(NAMES)}, got {one!r}")
+            found[one] = OF_OUTPUTS.get(one)
+        elif callable(one):
+            found[getattr(one, "__name__", type(one).__name__)] = one
+        else:
+            raise TypeError(f"{OP}: metrics must be names or functions, got {one!r}")
+    return found
+
+
+def _labels(y: Any) -> Tensor:
+    y = as_tensor(OP, "y", y)
+    if y.dim() != 1 or y.is_floating_point():
+        raise ValueError(f"{OP}: y must hold an integer label for each sample, got {y.dtype} of shape {tuple(y.shape)}")
+    return y
+
+
+def _check_rows(rows: dict[str, int], count: int, room: int | None) -> None:
+    for name, found in rows.items():
+        if found != count and (room is None or min(found, room) != count):
+            raise ValueError(f"{OP}: layer {name!r} returned {found} rows for {count} labels; choose other layers")
+
+
+def _call(model: nn.Module, inner: nn.Module, inputs: Any) -> None:
+    """The model as it stands inside of its wrappers, not compiled, so that all hooks run."""
+    where = next((p.device for p in model.parameters()), next((b.device for b in model.buffers()), None))
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value = as_tensor(OP, "x", value)
+        return value.to(where) if isinstance(value, Tensor) and where is not None else value
+
+    with torch.compiler.set_stance("force_eager"):
+        if isinstance(inputs, dict):
+            inner(**{name: moved(value) for name, value in inputs.items()})
+        elif isinstance(inputs, tuple | list):
+            inner(*(moved(value) for value in inputs))
+        else:
+            inner(moved(inputs))
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
+    """Evaluation (or training) mode inside; modes, buffers and random states are as before afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
+    devices = {x.device.index for x in (*model.parameters(), *model.buffers()) if x.device.type == "cuda"}
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=sorted(devices)):
+        model.train(training)
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            with torch.no_grad():
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+            random.setstate(python)
+            np.random.set_state(numpy)
