@@ -6,15 +6,15 @@ All indices are int64, ascending, and count the samples as they were given.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from effdl_fast.ops import k_redundant, redundancy_depth
+from effdl_fast import ops
 from effdl_fast.ops._arguments import integer, number
 
 MOST = (1 << 62) - 1
@@ -73,7 +73,7 @@ def redundancy_depths(
     depth = torch.empty(len(x), dtype=torch.int32, device=x.device)
 
     def one(part: Tensor | slice) -> None:
-        depth[part] = redundancy_depth(x[part], y[part], metric=metric, max_workspace=max_workspace)
+        depth[part] = ops.redundancy_depth(x[part], y[part], metric=metric, max_workspace=max_workspace)
 
     _each_batch(x, batch_size, generator, progress, one)
     return depth
@@ -121,7 +121,7 @@ def k_filter(
     redundant = torch.empty(len(x), dtype=torch.bool, device=x.device)
 
     def one(part: Tensor | slice) -> None:
-        redundant[part] = k_redundant(x[part], y[part], k, metric=metric, max_workspace=max_workspace)
+        redundant[part] = ops.k_redundant(x[part], y[part], k, metric=metric, max_workspace=max_workspace)
 
     _each_batch(x, batch_size, generator, progress, one)
     return redundant.logical_not().nonzero().squeeze(1)
@@ -235,8 +235,7 @@ class RedundancySampler(Sampler[int]):
 
 def _seeded(seed: int, epoch: int) -> torch.Generator:
     """Of both numbers: seed + epoch alone would let seed 1 in epoch 0 repeat seed 0 in epoch 1."""
-    words = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(words[0]) >> 1)
+    return torch.Generator().manual_seed(random.Random(f"{seed} {epoch}").getrandbits(63))
 
 
 # ---- what is shared with OnlineFilter ----
@@ -263,6 +262,8 @@ def as_tensor(who: str, name: str, value: Any) -> Tensor:
     """A tensor that shares the memory of `value` where it can."""
     if isinstance(value, Tensor):
         return value.detach()
+    import numpy as np  # torch works without it
+
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{who}: {name} must be a torch.Tensor or a NumPy array, got {type(value).__name__}")
     if value.dtype.kind not in "buif":

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effdl_fast import ops
 from effdl_fast.metrics.filtering import all_but, as_losses, as_samples, as_tensor, fraction, lowest_first, share_of
-from effdl_fast.ops import redundancy_depth
 from effdl_fast.ops._arguments import integer
 from effdl_fast.ops._neighbours import check_metric
 
@@ -110,7 +110,7 @@ class OnlineFilter:
         features, labels = as_samples(f"{WHO}.select", features, labels)
         if not self.active or k is None:
             return self._count(layer, len(labels), torch.arange(len(labels), device=features.device))
-        depth = redundancy_depth(features, labels, metric=self.metric, max_workspace=self.max_workspace)
+        depth = ops.redundancy_depth(features, labels, metric=self.metric, max_workspace=self.max_workspace)
         deepest = depth.argsort(descending=True, stable=True)
         candidates = deepest[: int((depth >= k).sum())]
         return self._drop(layer, labels, deepest, candidates, share_of(len(labels), self.max_share))
