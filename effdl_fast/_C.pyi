@@ -77,6 +77,15 @@ def compress_weights(
 ) -> int: ...  # bytes written; -1 on CUDA
 def decompress_weights(data: Tensor | Buffer, out: Tensor, workspace: Tensor | None) -> None: ...
 def weights_header(data: Tensor | Buffer) -> tuple[int, int, int, int, float, float, int, int]: ...
+def redundancy_depth(
+    features: Tensor,
+    labels: Tensor,
+    depth: Tensor,
+    metric: str,
+    max_workspace: int,
+    k: int = 0,
+    arithmetic: str = "automatic",
+) -> str: ...  # the arithmetic used
 def min_max_workspace_bytes() -> int: ...  # CUDA builds only
 def entropy_workspace_bytes() -> int: ...  # CUDA builds only
 def huffman_lengths_workspace_bytes(bins: int) -> int: ...  # CUDA builds only

@@ -36,7 +36,8 @@ def check_labels(op: str, labels: Any, features: Tensor) -> None:
         raise TypeError(f"{op}: labels must be integers, got {dtype_name(labels.dtype)}")
     if labels.dim() != 1 or labels.shape[0] != features.shape[0]:
         raise ValueError(
-            f"{op}: labels must have shape ({features.shape[0]},), one for each row of features, got {tuple(labels.shape)}"
+            f"{op}: labels must have shape ({features.shape[0]},), one for each row of features, "
+            f"got {tuple(labels.shape)}"
         )
     if labels.device != features.device:
         raise ValueError(f"{op}: labels must be on the device of features, {features.device}, got {labels.device}")

@@ -37,8 +37,8 @@ def knn(
         queries: (m, d) float32, float64, float16, bfloat16 or uint8, any strides.
         keys: (n, d), the same dtype.
         k: 0 to n, or to n - 1 with exclude_self.
-        metric: "l2", whose distance is Euclidean; "cosine", whose distance is 1 - similarity and where a zero vector has
-            similarity 0; "inner_product", largest first, whose "distance" is the product itself.
+        metric: "l2", whose distance is Euclidean; "cosine", whose distance is 1 - similarity and where a zero vector
+            has similarity 0; "inner_product", largest first, whose "distance" is the product itself.
         exclude_self: queries are the keys; row i is not a neighbour of itself. Duplicates of it are.
         max_workspace: bytes of temporary memory, 1 MiB at least; 48 MiB without it.
 
@@ -84,7 +84,8 @@ def _distance_dtype(queries: Tensor) -> torch.dtype:
 
 
 def _run(queries: Tensor, keys: Tensor, k: int, metric: str, exclude_self: bool, space: int) -> tuple[Tensor, Tensor]:
-    return tuple(knn_ref(queries, keys, k, metric=metric, exclude_self=exclude_self, max_workspace=space))
+    found = knn_ref(queries, keys, k, metric=metric, exclude_self=exclude_self, max_workspace=space)
+    return found.distances, found.indices
 
 
 def _fake(queries: Tensor, keys: Tensor, k: int, metric: str, exclude_self: bool, space: int) -> tuple[Tensor, Tensor]:

@@ -56,7 +56,9 @@ def redundancy_depth(
 
 
 def _run(features: Tensor, labels: Tensor, metric: str, space: int) -> Tensor:
-    return redundancy_depth_ref(features, labels, metric=metric, max_workspace=space)
+    depth = torch.empty(features.shape[0], dtype=torch.int32)
+    _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space)
+    return depth
 
 
 def _fake(features: Tensor, labels: Tensor, metric: str, space: int) -> Tensor:
