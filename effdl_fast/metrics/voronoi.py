@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from effdl_fast.metrics._inputs import classes, entropy_bits, samples
+from effdl_fast.metrics._prototypes import Search
 from effdl_fast.metrics._purity import assign, contradiction, impure
 from effdl_fast.metrics.filtering import Generator
+from effdl_fast.ops._arguments import integer, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,72 @@ class PureVoronoi:
         return self.labels[assign(x, self.centroids)]
 
 
-def pure_voronoi(x: Any, y: Any, *, seed: int = 0) -> PureVoronoi:
-    return condensed_nearest_neighbour(x, y, generator=seed)
+def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed: int = 0) -> PureVoronoi:
+    """A pure Voronoi map of labelled samples with few cells (Definition 6): its centroids may be any points.
+
+    Every sample lies strictly nearer to a centroid of its own label than to any centroid of another, in float64
+    distances: proven for the result, whatever the search has done. Between centroids of one label ties are allowed.
+    The fewest cells possible are beyond reach (the problem is NP-hard), so |C| and the pure entropy are upper bounds of
+    those of V*(D). On the thesis's toy problems there are 5 to 10 times fewer than by `condensed_nearest_neighbour`,
+    and a checkerboard gets one cell for each square; docs/metrics.md has figures.
+
+    How: centroids start at the means of the classes, are moved by gradient descent on the distances of the samples that
+    are wrong or nearly so, and new ones are put among the wrong samples until there are none (if that stalls, wrong
+    samples become centroids themselves, which ends in any case). Then cells are taken away while purity can be
+    restored by moving the others. Memory: one float32 copy of x (float64 for float64), and blocks of distances.
+
+    Args:
+        x: (n, d), or (n, ...) which is flattened: float32, float64, float16, bfloat16 or uint8.
+        y: (n,) class labels of any integer dtype or bool.
+        effort: taking cells away may cost this many times the work of finding the first pure map; 0 leaves it out.
+        restarts: how many searches to make; the first from the means of the classes, the others from samples at random.
+            Kept is the map with the fewest cells, of several the one of lowest entropy.
+        seed: of these samples.
+
+    Returns:
+        PureVoronoi(centroids, labels, assignment) with `sizes`, `entropy` in bits, `predict(x)`, and |C| as its len().
+        The same for the same arguments, device and number of threads.
+
+    Raises:
+        ValueError: no samples, NaN or infinity (the message names the row), shapes that do not fit, numbers out of
+            range, or two equal samples of different labels (the message names them): no map of them is pure.
+        TypeError: wrong dtypes.
+    """
+    op = "pure_voronoi"
+    if not (effort := number(op, "effort", effort)) >= 0:
+        raise ValueError(f"{op}: effort must not be negative, got {effort}")
+    restarts, seed = integer(op, "restarts", restarts, 1, 1 << 20), integer(op, "seed", seed, 0, (1 << 62) - 1)
+    x, found, owner = _checked(op, x, y)
+    stored = _stored(x)
+    centre = stored.double().mean(dim=0) if x.dtype is torch.float64 else stored.mean(dim=0)
+    if len(found) == 1:
+        return _finished(x, found, centre[None], owner[:1])
+    order = owner.argsort(stable=True)
+    points = stored[order] - centre
+    scale = points.square().sum(dim=1).mean().sqrt()  # not 0, as two samples differ
+    points /= scale
+    best: PureVoronoi | None = None
+    for turn in range(restarts):
+        generator = torch.Generator().manual_seed(seed + turn) if turn else None
+        state = Search(points, owner[order], len(found), generator).run(effort)
+        one = _made_pure(op, x, found, owner, state.centroids * scale + centre, state.labels)
+        if best is None or (len(one), float(one.entropy)) < (len(best), float(best.entropy)):
+            best = one
+    assert best is not None  # restarts >= 1
+    return best
 
 
-def pure_entropy(x: Any, y: Any, *, seed: int = 0) -> Tensor:
-    """The pure entropy H*(X; Y) in bits (Definition 7): `pure_voronoi(x, y, ...).entropy`, float64 0-d."""
-    return pure_voronoi(x, y, seed=seed).entropy
+def pure_entropy(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed: int = 0) -> Tensor:
+    """The pure entropy H*(X; Y) in bits (Definition 7): the entropy of the cell sizes of `pure_voronoi(x, y, ...)`.
+
+    An upper bound of that of the best map, as accurate as the search is good.
+
+    Args, errors: as `pure_voronoi`.
+
+    Returns:
+        float64 0-d tensor on the device of x.
+    """
+    return pure_voronoi(x, y, effort=effort, restarts=restarts, seed=seed).entropy
 
 
 def condensed_nearest_neighbour(x: Any, y: Any, *, generator: Generator = None) -> PureVoronoi:
@@ -89,10 +150,7 @@ def condensed_nearest_neighbour(x: Any, y: Any, *, generator: Generator = None) 
         later = wrong[place + 1 :].nonzero()
         place = place + 1 + int(later[0]) if len(later) else int(wrong.nonzero()[0]) if bool(wrong.any()) else None
     chosen = order.to(x.device)[torch.tensor(kept, device=x.device)]
-    while bool((wrong := impure(x, owner, _stored(x)[chosen], owner[chosen])).any()):  # what rounding hid
-        wrong[chosen] = False
-        chosen = torch.cat([chosen, wrong.nonzero()[:1, 0]])
-    return _finished(x, found, _stored(x)[chosen], owner[chosen])
+    return _made_pure(op, x, found, owner, _stored(x)[chosen], owner[chosen])
 
 
 def _checked(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,6 +181,34 @@ def _permutation(n: int, generator: Generator) -> Tensor:
     if isinstance(generator, int):
         generator = torch.Generator().manual_seed(generator)
     return torch.randperm(n, generator=generator)
+
+
+def _made_pure(op: str, x: Tensor, found: Tensor, owner: Tensor, centroids: Tensor, labels: Tensor) -> PureVoronoi:
+    """Turns wrong samples into centroids, for which those of another label that lie there give way, until all is pure.
+
+    No sample can become wrong again after that, but one that float64 distances cannot tell from one of another label.
+    """
+    stored = _stored(x)
+    added: set[int] = set()
+    while bool((wrong := impure(x, owner, centroids, labels)).any()):
+        rows = wrong.nonzero()[:, 0]
+        cells = assign(x[rows], centroids).tolist()
+        # One sample for each cell and label: with it the others are often right.
+        chosen: dict[tuple[int, int], int] = {}
+        for row, cell, label in zip(rows.tolist(), cells, owner[rows].tolist(), strict=True):
+            chosen.setdefault((cell, label), row)
+        places = list(chosen.values())
+        if again := added.intersection(places):
+            raise ValueError(
+                f"{op}: row {min(again)} of x is too near to one of another label for float64 distances"
+            )
+        added.update(places)
+        keep = torch.ones(len(centroids), dtype=torch.bool, device=x.device)
+        for place in places:
+            keep &= (centroids.double() - stored[place].double()).square().sum(dim=1) > 0
+        centroids = torch.cat([centroids[keep], stored[places]])
+        labels = torch.cat([labels[keep], owner[places]])
+    return _finished(x, found, centroids, labels)
 
 
 def _finished(x: Tensor, found: Tensor, centroids: Tensor, labels: Tensor) -> PureVoronoi:
