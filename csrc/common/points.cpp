@@ -93,7 +93,7 @@ Frame::Frame(const Points& points, const Survey& seen, Metric metric, Arithmetic
   const bool exact_bf16 = (points.dtype == Dtype::u8 && metric != Metric::cosine) ||
                           (points.dtype == Dtype::bf16 && metric == Metric::inner_product);
   if (arithmetic_ == Arithmetic::automatic) {
-    arithmetic_ = has_bf16 && (exact_bf16 || points.dims >= 96) ? Arithmetic::bfloat16 : Arithmetic::float32;
+    arithmetic_ = has_bf16 && (exact_bf16 || points.dims >= 8) ? Arithmetic::bfloat16 : Arithmetic::float32;
   }
   if (!has_bf16) arithmetic_ = Arithmetic::float32;
   const bool halves = arithmetic_ == Arithmetic::bfloat16;

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from effdl_fast import _C
 from effdl_fast.ops._arguments import integer, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._neighbours import check_labels, check_metric, check_points, check_workspace
@@ -44,7 +45,9 @@ def k_redundant(
 
 
 def _run(features: Tensor, labels: Tensor, k: int, metric: str, space: int) -> Tensor:
-    return k_redundant_ref(features, labels, k, metric=metric, max_workspace=space)
+    depth = torch.empty(features.shape[0], dtype=torch.int32)
+    _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space, k)
+    return depth >= k
 
 
 def _fake(features: Tensor, labels: Tensor, k: int, metric: str, space: int) -> Tensor:

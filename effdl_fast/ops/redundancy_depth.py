@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from effdl_fast import _C
 from effdl_fast.ops._arguments import register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._neighbours import (
