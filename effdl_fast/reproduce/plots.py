@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effdl_fast.errors import MissingPackageError
@@ -27,7 +28,9 @@ COLOURS = {
     "layer 3": "#2b9348",
 }
 OTHER_COLOURS = ("#8a6d3b", "#17a2a2", "#7a5bd0", "#c2a100", "#999999")
+CLASSES = ("#c22f2f", "#1f5fbf", "#2b9348", "#e8a02c", "#7a5bd0", "#17a2a2", "#8a6d3b", "#d37295", "#4a4f5a", "#c2a100")
 PANEL = (4.6, 3.4)  # inches, one panel
+SCENE = 3.0  # inches, the side of a panel that shows points of a plane
 DPI = 110
 
 
@@ -135,6 +138,86 @@ def dots(name: str, caption: str, rows: Mapping[str, Mapping[str, float]], *, x:
     axis.invert_yaxis()
     _dress(axis, "", x, "")
     figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside upper left")
+    return _render(figure, name, caption)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Points of a plane, each in the colour of its class.
+
+    marks: points that stand out, with their classes; regions: classes on a grid (rows from bottom to top) that covers
+    `window` = (left, right, bottom, top), which the panel shows; arrows: a vector (dx, dy) at each point instead of a
+    dot.
+    """
+
+    points: Sequence[Sequence[float]]
+    classes: Sequence[int]
+    marks: Sequence[Sequence[float]] = ()
+    mark_classes: Sequence[int] = ()
+    regions: Sequence[Sequence[int]] | None = None
+    window: tuple[float, float, float, float] | None = None
+    arrows: Sequence[Sequence[float]] | None = None
+
+
+def scenes(
+    name: str,
+    caption: str,
+    panels: Mapping[str, Scene],
+    *,
+    columns: int = 3,
+    size: float = 3.0,
+    legend: Sequence[str] = (),
+    equal: bool = True,
+) -> Plot:
+    """Points of a plane in one or several panels; legend: names of the classes; equal: both axes on one scale."""
+    figure, axes = _grid(len(panels), columns, SCENE, SCENE)
+    for axis, (title, scene) in zip(axes, panels.items(), strict=True):
+        if scene.regions is not None:
+            from matplotlib.colors import ListedColormap
+
+            image = axis.imshow(scene.regions, origin="lower", extent=scene.window, interpolation="nearest", alpha=0.25)
+            image.set(cmap=ListedColormap(CLASSES), clim=(0, len(CLASSES) - 1))
+        xs, ys = ([point[i] for point in scene.points] for i in (0, 1))
+        shades = [CLASSES[c % len(CLASSES)] for c in scene.classes]
+        if scene.arrows is not None:
+            us, vs = ([arrow[i] for arrow in scene.arrows] for i in (0, 1))
+            axis.quiver(xs, ys, us, vs, color=shades, width=0.004, pivot="tail")
+        else:
+            axis.scatter(xs, ys, s=size, c=shades, linewidths=0)
+        if scene.marks:
+            fill = [CLASSES[c % len(CLASSES)] for c in scene.mark_classes]
+            xs, ys = ([mark[i] for mark in scene.marks] for i in (0, 1))
+            axis.scatter(xs, ys, s=16, c=fill, edgecolors="#222222", linewidths=0.7, zorder=3)
+        if scene.window is not None:
+            axis.set(xlim=scene.window[:2], ylim=scene.window[2:])
+        axis.set_aspect("equal" if equal else "auto")
+        axis.set_title(title, fontsize=8.5)
+        axis.tick_params(labelsize=6)
+    for number, label in enumerate(legend):
+        axes[0].scatter([], [], s=14, c=CLASSES[number % len(CLASSES)], label=label)
+    if legend:
+        figure.legend(fontsize=8, frameon=False, ncols=len(legend), loc="outside upper left")
+    return _render(figure, name, caption)
+
+
+def bars(
+    name: str,
+    caption: str,
+    panels: Mapping[str, Sequence[float]],
+    *,
+    x: str,
+    y: str,
+    columns: int = 6,
+) -> Plot:
+    """One bar for each class, in its colour: panels[title] = heights."""
+    figure, axes = _grid(len(panels), columns, 2.0, 1.6)
+    for axis, (title, heights) in zip(axes, panels.items(), strict=True):
+        axis.bar(range(len(heights)), heights, color=[CLASSES[i % len(CLASSES)] for i in range(len(heights))])
+        _dress(axis, title, "", "")
+        axis.set_title(title, fontsize=7.5)
+        axis.tick_params(labelsize=6)
+    figure.supxlabel(x, fontsize=8)
+    figure.supylabel(y, fontsize=8)
     return _render(figure, name, caption)
 
 

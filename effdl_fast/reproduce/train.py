@@ -1,4 +1,4 @@
-"""The one training loop of the demo and of every experiment: plain SGD on a data set in memory, deterministic by seed.
+"""The one training loop of the demo and of every experiment: SGD or Adam on data in memory, deterministic by seed.
 
 Scaling, stated once: a loss is the sum over classes and the *mean over the mini-batch*, so a learning rate here
 multiplies batch-mean gradients. No global random state is touched: shuffles and augmentation draw from their own
@@ -25,7 +25,10 @@ EVAL_BATCH = 2000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. After each epoch in `milestones` lr is multiplied by 0.1."""
+    """How to train. After each epoch in `milestones` lr is multiplied by 0.1.
+
+    optimizer: "sgd", or "adam" (betas 0.9 and 0.999), which has no momentum of its own to set.
+    """
 
     epochs: int
     lr: float
@@ -35,6 +38,7 @@ class Recipe:
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()
     augment: bool = False
+    optimizer: str = "sgd"
 
 
 @dataclass
@@ -65,6 +69,9 @@ class History:
 
 class Observer:
     """Looks into a run without changing it."""
+
+    def after_epoch(self, epoch: int) -> None:
+        """After `epoch` (1-based) and its test; before that, with 0, on the network as initialised."""
 
     def after_backward(self, epoch: int, step: int, logits: Tensor) -> None:
         """After the backward pass of `step` (0-based) in `epoch` (1-based); logits.grad is that of the mean loss."""
@@ -104,17 +111,12 @@ def train(
     mini-batch of an epoch is left out.
     """
     watch = observer or Observer()
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
+    optimizer = make_optimizer(model, recipe)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones), gamma=0.1)
     generator = torch.Generator().manual_seed(seed)
     history = History([], [], 0.0)
     start = time.perf_counter()
+    watch.after_epoch(0)
     for epoch in range(1, recipe.epochs + 1):
         mean_loss = _epoch(model, loss, data, recipe, optimizer, generator, epoch, watch)
         if mean_loss is None:
@@ -123,9 +125,25 @@ def train(
         history.train_loss.append(mean_loss)
         history.test_error.append(error_rate(model, data.x_test, data.y_test))
         schedule.step()
+        watch.after_epoch(epoch)
         tick(f"epoch {epoch}, test error {history.test_error[-1]:.2f} %")
     history.seconds = time.perf_counter() - start
     return history
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer that `recipe` names, over all parameters of `model`; ValueError for one that is not known."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer != "sgd":
+        raise ValueError(f"optimizer: expected sgd or adam, got {recipe.optimizer!r}")
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
 
 
 def _epoch(
