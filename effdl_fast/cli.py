@@ -256,6 +256,57 @@ def inspect(
     typer.echo(command.to_json(inspection) if as_json else command.table(inspection))
 
 
+@app.command("filter")
+def filter_samples(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="data.npz (x_train and y_train, or x and y), a folder with a folder of images for each class, "
+            "torchvision:NAME, fashion-mnist or digits; the training part of those that have one.",
+        ),
+    ],
+    k: Annotated[
+        int, typer.Option(min=1, help="Leave out samples whose k nearest neighbours all have their class.")
+    ] = 20,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Neighbours in random mini-batches of about this size; else among all.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="l2, cosine or inner_product.")] = "l2",
+    out: Annotated[Path, typer.Option(help="Folder of kept.npy, depth.npy and the report.")] = Path("filtered"),
+    size: Annotated[int, typer.Option(min=1, help="Height and width that images of a folder are brought to.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the mini-batches.")] = 0,
+    force: Annotated[bool, typer.Option(help="Replace files in the folder.")] = False,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
+    download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes cuda where there is one.")] = "auto",
+) -> None:
+    """Find the samples that say nothing about the boundaries between classes (thesis section 5.4), and report."""
+    from tqdm import tqdm
+
+    from effdl_fast.filter import command, report
+    from effdl_fast.filter import source as sources
+    from effdl_fast.reproduce import plots
+    from effdl_fast.reproduce.command import pick_device
+
+    plots.require()
+    command.require(out, metric, force)
+    chosen = pick_device(device)
+    with tqdm(unit="image", desc="reading", disable=None, delay=1) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        loaded = sources.load(source, size=size, root=data_root, download=download, progress=advance)
+    with tqdm(total=len(loaded.stored.y), unit="sample", desc="finding neighbours", disable=None) as bar:
+        filtered = command.run(loaded, command.Settings(k, metric, batch_size, seed), chosen, bar.update)
+    told = report.facts(filtered)
+    command.write(filtered, out, report.html(filtered, told), told)
+    typer.echo(command.summary(filtered))
+    typer.echo(f"\nreport: {out / command.HTML}")
+
+
 def _bytes_bar(total: int, what: str) -> Any:
     from tqdm import tqdm
 

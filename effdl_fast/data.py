@@ -1,4 +1,4 @@
-"""Data sets by one name: `load(spec)` gives normalised training and test tensors.
+"""Data sets by one name: `load(spec)` gives normalised training and test tensors, `load_stored(spec)` what is stored.
 
 Every image set comes out as float32 in channel-first order (N, C, H, W), every flat set as float32 (N, F).
 Normalisation is the same for all: each channel (each feature of a flat set) is shifted by the mean and divided by the
@@ -32,6 +32,7 @@ from effdl_fast.errors import MissingFileError, MissingPackageError, UserError
 DIGITS_TEST_FRACTION = 0.2
 FASHION_MNIST_DIRS = (Path("/usr/share/datasets/fashion-mnist"),)  # where Debian's dataset-fashion-mnist puts its files
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
+STORED_KEYS = (("x_train", "y_train"), ("x", "y"))  # of an .npz file that need not have a test part
 TRUSTED_CLASSES, MIN_OCCURRING = 100, 0.1  # more classes than this must occur at least in this part
 MAX_CHANNELS = 4  # an axis this short is read as channels (grey, RGB, RGBA)
 
@@ -90,6 +91,32 @@ class Dataset:
         }
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Labelled samples as they are stored, nothing normalised.
+
+    x: (N, ...) uint8, float16, float32 or float64, finite; y: int64 (N,), any numbers; classes: the classes' names by
+    label, where there are names.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    classes: tuple[str, ...] | None = None
+
+    def class_name(self, label: int) -> str:
+        return self.classes[label] if self.classes and 0 <= label < len(self.classes) else str(label)
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """What a source holds: arrays by the keys of an .npz file."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+    classes: tuple[str, ...] | None = None
+
+
 def _crc32(*tensors: Tensor) -> int:
     """Of the values one after the other, whatever the device and the strides."""
     value = 0
@@ -109,17 +136,61 @@ def load(spec: str, *, root: str | Path = "data", download: bool = False) -> Dat
     Raises UserError (a ValueError) for an unknown spec and for arrays that do not fit together, MissingFileError (also
     a FileNotFoundError) and MissingPackageError (also an ImportError).
     """
+    source = _read(spec, Path(root), download, (NPZ_KEYS,))
+    return make_dataset(source.name, *(source.arrays[key] for key in NPZ_KEYS), classes=source.classes)
+
+
+def load_stored(spec: str, *, root: str | Path = "data", download: bool = False) -> Stored:
+    """The training part of the data set named by `spec`, as it is stored; an .npz file may also have just x and y.
+
+    spec, root, download, errors: as `load`. Booleans become uint8, whole numbers other than uint8 a float that holds
+    them (beyond 2^53 the nearest).
+    """
+    source = _read(spec, Path(root), download, STORED_KEYS)
+    keys = next(keys for keys in STORED_KEYS if set(keys) <= set(source.arrays))
+    return make_stored(source.name, *(source.arrays[key] for key in keys), classes=source.classes, keys=keys)
+
+
+def _read(spec: str, root: Path, download: bool, npz_keys: tuple[tuple[str, ...], ...]) -> _Arrays:
     if spec == "digits":
         return _digits()
     if spec == "fashion-mnist":
         return _fashion_mnist()
     if spec.startswith("torchvision:"):
-        return _torchvision(spec.removeprefix("torchvision:"), Path(root), download)
+        return _torchvision(spec.removeprefix("torchvision:"), root, download)
     if spec.endswith(".npz"):
-        return _npz(Path(spec))
+        return _npz(Path(spec), npz_keys)
     raise UserError(
         f"data: {spec!r} is not known; give digits, fashion-mnist, torchvision:NAME or the path of an .npz file"
     )
+
+
+def make_stored(
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    classes: tuple[str, ...] | None = None,
+    keys: tuple[str, str] = STORED_KEYS[1],
+) -> Stored:
+    """Check two raw arrays against each other; the way every source ends that is not normalised."""
+    _require_array(name, keys[0], x)
+    if x.dtype.kind not in "buif":
+        raise UserError(f"{name}: {keys[0]} must hold numbers, got dtype {x.dtype}")
+    if x.ndim < 2 or math.prod(x.shape[1:]) == 0:
+        raise UserError(f"{name}: {keys[0]} must be (N, ...) with values in every sample, got shape {x.shape}")
+    labels = _labels(name, keys[1], y)
+    if len(x) != len(labels):
+        raise UserError(f"{name}: {keys[0]} has {len(x)} samples but {keys[1]} has {len(labels)} labels")
+    if len(x) == 0:
+        raise UserError(f"{name}: {keys[0]} is empty")
+    if x.dtype.kind == "f":
+        x = x.astype(x.dtype.newbyteorder("=") if x.dtype.itemsize <= 8 else np.float64, copy=False)
+    elif x.dtype != np.uint8:
+        x = x.astype(np.uint8 if x.dtype.kind == "b" else np.float32 if x.dtype.itemsize <= 2 else np.float64)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise UserError(f"{name}: {keys[0]} holds NaN or infinite values")
+    return Stored(name, x, labels, classes)
 
 
 def make_dataset(
@@ -211,33 +282,34 @@ def _require_array(name: str, key: str, value: object) -> None:
         raise UserError(f"{name}: {key} must be a NumPy array, got {type(value).__name__}")
 
 
-def _npz(path: Path) -> Dataset:
+def _npz(path: Path, choices: tuple[tuple[str, ...], ...]) -> _Arrays:
+    """The arrays of the first choice of keys that is there as a whole."""
     if not path.is_file():
         raise MissingFileError(f"data: there is no file {path}")
     try:
-        content = _read_npz(path)
+        content = _read_npz(path, {key for keys in choices for key in keys})
     except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path.name}: not a readable .npz file of plain arrays ({error})") from error
-    missing = [key for key in NPZ_KEYS if key not in content]
-    if missing:
-        raise UserError(f"{path.name}: {', '.join(missing)} missing; found {', '.join(content) or 'nothing'}")
+    if not any(set(keys) <= set(content) for keys in choices):
+        missing = " or ".join(", ".join(key for key in keys if key not in content) for keys in choices)
+        raise UserError(f"{path.name}: {missing} missing; found {', '.join(content) or 'nothing'}")
     classes = tuple(str(name) for name in content["classes"].ravel()) if "classes" in content else None
-    return make_dataset(path.stem, *(content[key] for key in NPZ_KEYS), classes=classes)
+    return _Arrays(path.stem, content, classes)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file that this module knows; other members are not read, their names are kept as keys."""
+def _read_npz(path: Path, keys: set[str]) -> dict[str, np.ndarray]:
+    """The arrays by these keys, and classes; of other members the names are kept as keys, they are not read."""
     if not zipfile.is_zipfile(path):  # np.load would take anything else for a pickle
         raise UserError("not a zip archive")
     with np.load(path, allow_pickle=False) as archive:
-        content = {key: archive[key] if key in (*NPZ_KEYS, "classes") else np.empty(0) for key in archive.files}
+        content = {key: archive[key] if key in {*keys, "classes"} else np.empty(0) for key in archive.files}
     for key, value in content.items():
         if not isinstance(value, np.ndarray):  # numpy gives the bytes of a member that is no .npy file
             raise UserError(f"its member {key} is no .npy array")
     return content
 
 
-def _digits() -> Dataset:
+def _digits() -> _Arrays:
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -247,10 +319,10 @@ def _digits() -> Dataset:
     x_train, x_test, y_train, y_test = train_test_split(
         x.reshape(-1, 8, 8), y, test_size=DIGITS_TEST_FRACTION, stratify=y, random_state=0
     )
-    return make_dataset("digits", x_train, y_train, x_test, y_test)
+    return _Arrays("digits", dict(zip(NPZ_KEYS, (x_train, y_train, x_test, y_test), strict=True)))
 
 
-def _torchvision(name: str, root: Path, download: bool) -> Dataset:
+def _torchvision(name: str, root: Path, download: bool) -> _Arrays:
     try:
         from torchvision import datasets
     except ImportError as error:
@@ -266,10 +338,11 @@ def _torchvision(name: str, root: Path, download: bool) -> Dataset:
     except RuntimeError as error:
         hint = "" if download else "; use --download to fetch it"
         raise MissingFileError(f"data: torchvision's {name} is not complete under {root}{hint} ({error})") from error
-    return make_dataset(name, *arrays, classes=tuple(getattr(parts[0], "classes", ())) or None)
+    classes = tuple(getattr(parts[0], "classes", ())) or None
+    return _Arrays(name, dict(zip(NPZ_KEYS, arrays, strict=True)), classes)
 
 
-def _fashion_mnist() -> Dataset:
+def _fashion_mnist() -> _Arrays:
     for folder in FASHION_MNIST_DIRS:
         if folder.is_dir():
             files = [
@@ -289,7 +362,8 @@ def _fashion_mnist() -> Dataset:
                 "Bag",
                 "Ankle boot",
             )
-            return make_dataset("fashion-mnist", *(read_idx(file) for file in files), classes=classes)
+            arrays = dict(zip(NPZ_KEYS, map(read_idx, files), strict=True))
+            return _Arrays("fashion-mnist", arrays, classes)
     places = ", ".join(map(str, FASHION_MNIST_DIRS))
     raise MissingFileError(f"data: fashion-mnist not found in {places}; apt install dataset-fashion-mnist")
 

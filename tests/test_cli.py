@@ -31,7 +31,7 @@ def shell(*arguments, **more):
 def test_help_names_the_commands():
     result = runner.invoke(cli.app, ["--help"])
     assert result.exit_code == 0
-    for command in ("info", "demo", "bench", "reproduce", "compress", "decompress", "inspect"):
+    for command in ("info", "demo", "bench", "reproduce", "compress", "decompress", "inspect", "filter"):
         assert command in result.output
     assert runner.invoke(cli.app, []).output == result.output
 

@@ -236,3 +236,29 @@ def test_real_files(data_dir, name, shape):
         pytest.skip(f"{name} is not in {data_dir}")
     loaded = data.load(str(data_dir / name))
     assert loaded.sample_shape == shape and len(loaded.classes) == 10
+
+
+# ---- as stored ----
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("u1", "u1"), ("?", "u1"), ("i2", "f4"), (">u2", "f4"), ("i8", "f8"), ("f2", "f2"), (">f4", "f4"), ("f8", "f8")],
+)
+def test_stored_samples_are_not_normalised(tmp_path, dtype, expected):
+    content = arrays((4, 5), dtype=dtype)
+    stored = data.load_stored(save(tmp_path, {**content, "classes": np.array(list("abcde"))}))
+    assert stored.x.dtype == np.dtype(expected) and stored.x.dtype.isnative and stored.x.shape == (20, 4, 5)
+    assert np.array_equal(stored.x, content["x_train"]) and np.array_equal(stored.y, content["y_train"])
+    assert stored.y.dtype == np.int64 and stored.classes == tuple("abcde")
+    assert [stored.class_name(label) for label in (0, 4, 5, -1)] == ["a", "e", "5", "-1"]
+
+
+def test_stored_samples_need_no_test_part(tmp_path):
+    content = arrays()
+    pair = {"x": content["x_test"], "y": content["y_test"] - 7}
+    assert np.array_equal(data.load_stored(save(tmp_path, pair)).y, pair["y"])
+    both = data.load_stored(save(tmp_path, {**pair, **{k: v for k, v in content.items() if "train" in k}}))
+    assert len(both.x) == 20, "x_train comes before x"
+    with pytest.raises(ValueError, match="x_train, y_train, x_test, y_test missing"):
+        data.load(save(tmp_path, pair))
