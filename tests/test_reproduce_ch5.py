@@ -101,7 +101,14 @@ def test_registry_lists_the_files():
 def test_every_experiment_runs_and_shows_itself(name, tmp_path):
     pytest.importorskip("matplotlib")
     found = experiment.find("ch5", name)
-    small = {"samples": 200, "probe_samples": 60, "train_samples": 120, "test_samples": 60, "filter_batch": 100}
+    small = {
+        "samples": 100,
+        "effort": 0,
+        "probe_samples": 60,
+        "train_samples": 120,
+        "test_samples": 60,
+        "filter_batch": 100,
+    }
     options = {key: small.get(key, value) for key, value in found.quick.options.items()}
     plan = replace(found.quick, trials=2, epochs=min(2, found.full.epochs), options=options, smoke=False)
     data = None if plan.data is None else overlapping()
