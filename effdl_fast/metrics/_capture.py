@@ -99,21 +99,26 @@ class Capture:
         self._outputs.clear()
         self._rows.clear()
 
-    def take(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """What was caught in the last forward pass, (rows, units) by name, and of how many rows; forgets it."""
+    def take(self, count: int) -> dict[str, Tensor]:
+        """What was caught in the last forward pass, (rows, units) by name; forgets it. ValueError if a layer returned
+        another number of rows than `count`."""
         outputs: dict[str, Tensor] = {}
-        rows: dict[str, int] = {}
         for name in self._names:
             # The replicas of DataParallel hold consecutive parts of a batch, in the order of their devices.
             keys = sorted((key for key in self._outputs if key[0] == name), key=lambda key: _device_order(key[1]))
-            calls = max((len(self._outputs[key]) for key in keys), default=0)
-            for call in range(calls):
-                parts = [self._outputs[key][call] for key in keys if call < len(self._outputs[key])]
+            for call in range(max((len(self._outputs[key]) for key in keys), default=0)):
+                called = [key for key in keys if call < len(self._outputs[key])]
                 label = name if call == 0 else f"{name}#{call + 1}"
-                outputs[label] = torch.cat([part.to(parts[0].device) for part in parts])
-                rows[label] = sum(self._rows[key][call] for key in keys if call < len(self._rows[key]))
+                rows = sum(self._rows[key][call] for key in called)
+                if rows != count:
+                    self.clear()
+                    raise ValueError(
+                        f"{OP}: layer {label!r} returned {rows} rows for {count} labels; choose other layers"
+                    )
+                parts = [self._outputs[key][call] for key in called]
+                outputs[label] = torch.cat([part.to(parts[0].device) for part in parts])[: self.max_samples]
         self.clear()
-        return outputs, rows
+        return outputs
 
     def _forward_begins(self, module: nn.Module, args: Any) -> None:
         if self.armed:

@@ -21,7 +21,7 @@ from effdl_fast.metrics.representation import draw, representational_entropy
 from effdl_fast.metrics.selection import conditional_entropy
 from effdl_fast.metrics.voronoi import pure_entropy
 from effdl_fast.metrics.weights import gradient_rms, numerical_rank, softmax_normaliser, stable_rank
-from effdl_fast.ops._arguments import integer
+from effdl_fast.ops._arguments import integer, number
 
 MOST = (1 << 62) - 1
 Metric = Callable[[Tensor, Tensor], Any]
@@ -72,11 +72,12 @@ class LayerProbe:
             "numerical_rank" of the weights of all modules that have a matrix or more; "gradient_rms" of all
             modules whose parameters have a gradient; "softmax_normaliser" of the model's output (recorded as "mean" and
             "log_mean" of it).
-        k: of "k_redundancy".
+        k: of "k_redundancy", one or several.
         max_samples: at most so many samples are looked at: of tensors given to `record` a random choice, the same
             each time; else the first ones.
         max_features: of a layer with more units so many are looked at, a random choice, the same each time.
-        every: `step` measures at the first call and then at every so many.
+        every: `step` measures at its first call and then at every so many; None: only `record` measures, and the hooks
+            of a training loop do nothing.
         seed: of these choices.
 
     A layer whose output holds NaN or infinity has NaN for all metrics. What is measured needs no gradient, changes no
@@ -96,14 +97,14 @@ class LayerProbe:
         k: int | Sequence[int] = (5, 10, 20),
         max_samples: int = 2000,
         max_features: int = 2048,
-        every: int = 1,
+        every: int | None = None,
         seed: int = 0,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(f"{OP}: model must be a torch.nn.Module, got {type(model).__name__}")
         self.model, self.history = model, ProbeHistory()
         self.max_samples = integer(OP, "max_samples", max_samples, 1, MOST)
-        self.every = integer(OP, "every", every, 1, MOST)
+        self.every = None if every is None else integer(OP, "every", every, 1, MOST)
         self.seed = integer(OP, "seed", seed, 0, MOST)
         self._k = [integer(OP, "k", one, 1, (1 << 31) - 1) for one in ([k] if isinstance(k, int) else k)]
         self._metrics = _metrics(metrics)
@@ -114,7 +115,7 @@ class LayerProbe:
             modules.setdefault("", self._inner)
         max_features = integer(OP, "max_features", max_features, 1, MOST)
         self._capture = Capture(model, modules, self.max_samples, max_features, self.seed)
-        self._steps = 0
+        self._steps, self._closed = 0, False
         self._arm()
 
     @property
@@ -134,10 +135,8 @@ class LayerProbe:
         self._capture.close()
         self._closed = True
 
-    _closed = False
-
     def _arm(self) -> None:
-        self._capture.armed = self._steps % self.every == 0
+        self._capture.armed = self.every is not None and self._steps % self.every == 0
 
     # ---- measuring ----
 
@@ -160,6 +159,7 @@ class LayerProbe:
             What was measured, as rows of `table`.
         """
         self._check_open()
+        number(OP, "epoch", epoch)
         batch_size = integer(OP, "batch_size", batch_size, 1, MOST)
         kept: dict[str, list[Tensor]] = {}
         labels: list[Tensor] = []
@@ -168,23 +168,25 @@ class LayerProbe:
             self._capture.armed = True
             try:
                 for inputs, targets in self._batches(x, y, batch_size):
-                    targets = _labels(targets)[:room]
+                    targets = _labels(targets)
                     self._capture.clear()
-                    _call(self.model, self._inner, inputs)
-                    outputs, rows = self._capture.take()
-                    for name, output in outputs.items():
+                    _call(self._inner, inputs)
+                    for name, output in self._capture.take(len(targets)).items():
                         kept.setdefault(name, []).append(output[:room])
-                    _check_rows(rows, len(targets), room)
-                    labels.append(targets)
-                    room -= len(targets)
+                    labels.append(targets[:room])
+                    room -= len(labels[-1])
                     if room == 0:
                         break
             finally:
                 self._capture.clear()
                 self._arm()
-        if not labels:
+        if room == self.max_samples:
             raise ValueError(f"{OP}: x holds no samples")
-        return self._measure(epoch, {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(labels))
+        outputs = {name: torch.cat(parts) for name, parts in kept.items()}
+        for name, output in outputs.items():
+            if len(output) != self.max_samples - room:
+                raise ValueError(f"{OP}: layer {name!r} is not called for all samples; choose other layers")
+        return self._measure(epoch, outputs, torch.cat(labels))
 
     def step(self, y: Any, *, epoch: float | None = None) -> list[dict[str, Any]] | None:
         """Measures the layers in the last forward pass of a training loop, if it is the turn of this batch.
@@ -199,21 +201,22 @@ class LayerProbe:
             What was measured, as rows of `table`; None if it was not this batch's turn.
 
         Raises:
-            RuntimeError: no layer was called since the last step.
+            RuntimeError: no layer was called since the last step, or the probe was made without `every`.
         """
         self._check_open()
+        if self.every is None:
+            raise RuntimeError(f"{OP}: step needs a probe that was made with every=")
         if not self._capture.armed:
             self._steps += 1
             self._arm()
             return None
-        outputs, rows = self._capture.take()
+        y = _labels(y)
+        outputs = self._capture.take(len(y))
         if not outputs:
             raise RuntimeError(
                 f"{OP}: step: no layer was called since the last step. A model that ran compiled before the probe was "
                 "made does not see its hooks: use record, or make the probe first"
             )
-        y = _labels(y)
-        _check_rows(rows, len(y), None)
         measured = self._measure(self._steps if epoch is None else epoch, outputs, y[: self.max_samples])
         self._steps += 1
         self._arm()
@@ -324,14 +327,8 @@ def _labels(y: Any) -> Tensor:
     return y
 
 
-def _check_rows(rows: dict[str, int], count: int, room: int | None) -> None:
-    for name, found in rows.items():
-        if found != count and (room is None or min(found, room) != count):
-            raise ValueError(f"{OP}: layer {name!r} returned {found} rows for {count} labels; choose other layers")
-
-
-def _call(model: nn.Module, inner: nn.Module, inputs: Any) -> None:
-    """The model as it stands inside of its wrappers, not compiled, so that all hooks run."""
+def _call(model: nn.Module, inputs: Any) -> None:
+    """Runs the model, not compiled, so that all hooks run."""
     where = next((p.device for p in model.parameters()), next((b.device for b in model.buffers()), None))
 
     def moved(value: Any) -> Any:
@@ -341,11 +338,11 @@ def _call(model: nn.Module, inner: nn.Module, inputs: Any) -> None:
 
     with torch.compiler.set_stance("force_eager"):
         if isinstance(inputs, dict):
-            inner(**{name: moved(value) for name, value in inputs.items()})
+            model(**{name: moved(value) for name, value in inputs.items()})
         elif isinstance(inputs, tuple | list):
-            inner(*(moved(value) for value in inputs))
+            model(*(moved(value) for value in inputs))
         else:
-            inner(moved(inputs))
+            model(moved(inputs))
 
 
 @contextmanager

@@ -199,9 +199,7 @@ def _made_pure(op: str, x: Tensor, found: Tensor, owner: Tensor, centroids: Tens
             chosen.setdefault((cell, label), row)
         places = list(chosen.values())
         if again := added.intersection(places):
-            raise ValueError(
-                f"{op}: row {min(again)} of x is too near to one of another label for float64 distances"
-            )
+            raise ValueError(f"{op}: row {min(again)} of x is too near to one of another label for float64 distances")
         added.update(places)
         keep = torch.ones(len(centroids), dtype=torch.bool, device=x.device)
         for place in places:
