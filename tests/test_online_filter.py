@@ -29,9 +29,28 @@ def test_the_cap_drops_the_deepest(cap):
     x, y = blobs()
     depth = metrics.redundancy_depths(x, y)
     assert int((depth >= 1).sum()) >= 0.3 * 400
-    kept = OnlineFilter(1, max_share=cap).select(x, y)
-    deepest = sorted(range(400), key=lambda i: (-int(depth[i]), i))[: round(cap * 400)]
-    assert kept.dtype is torch.int64 and kept.tolist() == sorted(set(range(400)) - set(deepest))
+    kept = OnlineFilter(1, max_share=cap, cap="batch").select(x, y)
+    deepest = sorted(range(400), key=lambda i: (-int(depth[i]), i))
+    assert kept.dtype is torch.int64 and kept.tolist() == sorted(set(range(400)) - set(deepest[: round(cap * 400)]))
+
+    by_class = OnlineFilter(1, max_share=cap).select(x, y)
+    dropped = set()
+    for label in range(3):
+        own = [i for i in deepest if y[i] == label]
+        most = int(cap * len(own) + 1e-9)
+        dropped |= {i for i in own[:most] if depth[i] >= 1}
+    assert by_class.tolist() == sorted(set(range(400)) - dropped) and len(dropped) <= cap * 400
+
+
+def test_the_cap_leaves_the_classes_as_frequent_as_they_are():
+    """Class 2 is far from the others and thus deepest: a cap on the batch alone takes nearly all of it."""
+    x, y = blobs(n=900)
+    x[y == 2] += 50
+    labels = y + (y == 2) * 7  # any numbers
+    by_batch, by_class = (OnlineFilter(1, max_share=0.3, cap=cap).select(x, labels) for cap in ("batch", "class"))
+    share = [[float((y[kept] == c).sum() / (y == c).sum()) for c in range(3)] for kept in (by_batch, by_class)]
+    assert share[0][2] < 0.2 and share[0][0] > 0.9
+    assert all(abs(s - 0.7) < 0.01 for s in share[1])
 
 
 def test_a_class_well_apart_does_not_vanish():
@@ -158,6 +177,7 @@ def test_it_draws_no_random_number_and_takes_no_gradient():
     ((), {"share": -0.1}, ValueError, "share must be from 0 to 1"),
     ((1,), {"start_epoch": -1}, ValueError, "start_epoch must be from 0"),
     ((1,), {"metric": "l1"}, ValueError, "metric must be one of"),
+    ((1,), {"cap": "epoch"}, ValueError, "cap must be class or batch, got 'epoch'"),
 ])  # fmt: skip
 def test_wrong_settings(arguments, more, kind, message):
     with pytest.raises(kind, match=f"OnlineFilter: {message}"):

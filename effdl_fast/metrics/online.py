@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -53,6 +53,9 @@ class OnlineFilter:
         max_share: `select` drops this part of a batch at most, 0 to 1, rounded down to whole samples. Where more are
             redundant, the deepest are dropped, those with most of their own class nearer than any other class; of
             equal depth those of lowest index.
+        cap: what max_share is a part of: each "class" in the batch, so that the classes stay about as frequent as they
+            are; or the whole "batch", where classes that are well apart, whose samples are deepest, go first and may
+            lose nearly everything.
         start_epoch: in epochs before this one, counted from 0, everything is kept.
         keep_classes: of each class in a batch at least one sample is kept: the least redundant one, or the one of
             highest loss; of equal ones that of highest index. Else a class that is well apart may vanish whole.
@@ -65,6 +68,7 @@ class OnlineFilter:
         *,
         share: float | None = None,
         max_share: float = 0.6,
+        cap: Literal["class", "batch"] = "class",
         start_epoch: int = 0,
         keep_classes: bool = True,
         metric: str = "l2",
@@ -79,6 +83,9 @@ class OnlineFilter:
         self.k = k
         self.share = None if share is None else fraction(WHO, "share", share)
         self.max_share = fraction(WHO, "max_share", max_share)
+        if cap not in ("class", "batch"):
+            raise ValueError(f"{WHO}: cap must be class or batch, got {cap!r}")
+        self.cap = cap
         self.start_epoch = integer(WHO, "start_epoch", start_epoch, 0, 1 << 62)
         self.keep_classes = bool(keep_classes)
         self.metric = check_metric(WHO, metric)
@@ -113,6 +120,8 @@ class OnlineFilter:
         depth = ops.redundancy_depth(features, labels, metric=self.metric, max_workspace=self.max_workspace)
         deepest = depth.argsort(descending=True, stable=True)
         candidates = deepest[: int((depth >= k).sum())]
+        if self.cap == "class":
+            candidates = candidates[_first_of_classes(candidates, labels, self.max_share)]
         return self._drop(layer, labels, deepest, candidates, share_of(len(labels), self.max_share))
 
     def select_by_loss(self, losses: Any, labels: Any = None, *, layer: str = "input") -> Tensor:
@@ -200,3 +209,15 @@ def _last_of_class(order: Tensor, labels: Tensor) -> Tensor:
     mask = torch.zeros(len(order), dtype=torch.bool, device=order.device)
     mask[order[last]] = True
     return mask
+
+
+def _first_of_classes(candidates: Tensor, labels: Tensor, share: float) -> Tensor:
+    """Which candidates are among the first of their class, as many of each as `share` of its samples, rounded down."""
+    _, index, counts = labels.unique(return_inverse=True, return_counts=True)
+    quota = torch.tensor([share_of(n, share) for n in counts.tolist()], dtype=torch.int64, device=labels.device)
+    by_class = index[candidates].argsort(stable=True)
+    ordered = index[candidates][by_class]
+    begins = torch.searchsorted(ordered, torch.arange(len(counts), device=labels.device))
+    place = torch.empty_like(by_class)
+    place[by_class] = torch.arange(len(ordered), device=labels.device) - begins[ordered]
+    return place < quota[index[candidates]]
