@@ -199,6 +199,7 @@ def test_curve_is_what_k_filter_keeps():
     itself = metrics.kept_curve(depth, counting_self=True)
     assert torch.equal(itself, torch.cat([torch.zeros(1).double(), curve])), "k nearest with oneself are k - 1 others"
     assert metrics.kept_curve(torch.zeros(4, dtype=torch.int32)).tolist() == [1.0]
+    assert torch.equal(metrics.kept_curve(depth.numpy()), curve), "as of depth.npy"
 
 
 @pytest.mark.parametrize(("depth", "ks", "message"), [

@@ -127,11 +127,11 @@ def k_filter(
     return redundant.logical_not().nonzero().squeeze(1)
 
 
-def kept_curve(depth: Tensor, ks: Iterable[int] | None = None, *, counting_self: bool = False) -> Tensor:
+def kept_curve(depth: Any, ks: Iterable[int] | None = None, *, counting_self: bool = False) -> Tensor:
     """The fraction of samples that k-filtering keeps, for every k, from the depths of one call.
 
     Args:
-        depth: (n,) of `redundancy_depths` or `ops.redundancy_depth`, n > 0.
+        depth: (n,) of `redundancy_depths` or `ops.redundancy_depth`, a tensor or NumPy array, n > 0.
         ks: 1 or more each; None: 1, 2, ... up to the first k that keeps everything.
         counting_self: counts a sample as the nearest of its own k neighbours, as a search for neighbours does that is
             not told to leave it out: redundant is then depth >= k - 1. The thesis's figures for small k are nearer to
@@ -140,7 +140,8 @@ def kept_curve(depth: Tensor, ks: Iterable[int] | None = None, *, counting_self:
     Returns:
         float64, one for each k, from 0 to 1 and never falling as k grows.
     """
-    if not isinstance(depth, Tensor) or depth.is_floating_point() or depth.dtype is torch.bool or depth.dim() != 1:
+    depth = as_tensor("kept_curve", "depth", depth)
+    if depth.is_floating_point() or depth.is_complex() or depth.dtype is torch.bool or depth.dim() != 1:
         raise TypeError(f"kept_curve: depth must be a vector of integers, got {told(depth)}")
     if len(depth) == 0:
         raise ValueError("kept_curve: depth holds no samples")

@@ -128,7 +128,7 @@ class OnlineFilter:
         """The samples of a batch to train on, by loss: all but `share` of it, those of lowest loss.
 
         Args:
-            losses: (n,) floats, one for each sample, as x of `loss_filter`: NaN is never dropped.
+            losses: (n,) floats, one for each sample, as of `loss_filter`: NaN is never dropped.
             labels: (n,) integers; needed with keep_classes.
             layer: a name for the statistics.
 
