@@ -111,9 +111,9 @@ EXPERIMENT = Experiment(
     thesis="Figs. 5.11 and 5.12, sec. 5.3.4, Defs. 5-7",
     about=(
         "Uniform points of the square [-1, 1]^2, class 1 above the boundary 0.5 sin(pi f x), without noise; f counts "
-        "periods. Maps by metrics.pure_voronoi, which need not be optimal (`effort` is its argument); the thesis's come from a naive recursive "
-        "algorithm of which it says the same. The thesis's numbers of points, amplitude and values of |C| and H are in "
-        "its pictures only. Density is the share of all points."
+        "periods. Maps by metrics.pure_voronoi, which need not be optimal (`effort` is its argument); the thesis's "
+        "come from a naive recursive algorithm of which it says the same. The thesis's numbers of points, amplitude "
+        "and values of |C| and H are in its pictures only. Density is the share of all points."
     ),
     settings=SETTINGS,
     full=Plan(trials=5, epochs=1, options={"samples": 2000, "effort": 2.0}),
