@@ -16,7 +16,7 @@ np = pytest.importorskip("numpy")
 typer_testing = pytest.importorskip("typer.testing")
 
 from effdl_fast import cli, metrics
-from effdl_fast.filter import report
+from effdl_fast.filter import pictures, report
 
 from .test_filtering import blobs
 
@@ -109,11 +109,15 @@ def test_images_are_shown(shape, dtype):
     assert len(plots(html)) == 3 and all(image.startswith(b"\x89PNG") for image in plots(html))
 
 
-def test_points_of_a_plane_are_scattered_and_many_classes_thinned_out():
+def test_points_of_a_plane_are_scattered_and_many_classes_thinned_out(monkeypatch):
     x, y = blobs(n=300, d=2)
     np.savez("set.npz", x=x.numpy(), y=y.numpy())
     run("set.npz", "--k", "2")
     assert len(plots(written()[3])) == 2 and "lies along the boundaries" in written()[3]
+    assert "is shown" not in written()[3]
+    monkeypatch.setattr(pictures, "POINTS", 100)
+    run("set.npz", "--k", "2", "--force")
+    assert "One point in 3 is shown." in written()[3]
     y = np.arange(300) % 30 - 5
     np.savez("set.npz", x=np.hstack([x.numpy()] * 2), y=y)
     run("set.npz", "--k", "2", "--force")

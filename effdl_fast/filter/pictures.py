@@ -13,7 +13,7 @@ from effdl_fast.reproduce.report import Plot
 DPI = 110
 OVERALL, OTHER = "#1c2330", "#9aa3b2"
 MAX_CHANNELS = 4  # an axis this short is read as channels
-POINTS = 20_000  # more are thinned out
+POINTS = 20_000  # more are thinned out, both panels by the same points
 
 
 def colours(count: int) -> list[Any]:
@@ -72,12 +72,14 @@ def images(name: str, caption: str, x: np.ndarray, rows: Mapping[str, Sequence[t
 
 
 def scatter(caption: str, x: np.ndarray, y: np.ndarray, kept: np.ndarray, names: Mapping[int, str]) -> Plot:
-    """Points of a plane by class: all of them, and those that are kept."""
+    """Points of a plane by class: all of them, and those that are kept; of many points every second, third, ..."""
     figure = _figure(9.6, 4.6)
+    step = -(-len(x) // POINTS)
+    caption += f" One point in {step} is shown." if step > 1 else ""
     shades = dict(zip(names, colours(len(names)), strict=True))
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axis, title, chosen in zip(panels, ("all", "kept"), (np.arange(len(x)), kept), strict=True):
-        shown = chosen[:: -(-len(chosen) // POINTS)] if len(chosen) else chosen
+        shown = chosen[chosen % step == 0]
         for label in names:
             points = x[shown[y[shown] == label]]
             axis.scatter(points[:, 0], points[:, 1], s=3, color=shades[label], linewidths=0, label=names[label])
