@@ -355,7 +355,7 @@ def test_errors_of_representations_and_labels(metric):
     bad = z.clone()
     bad[4, 1] = math.nan
     for broken in (bad, bad.half(), bad.nan_to_num(nan=math.inf)):
-        with pytest.raises(ValueError, match="row 4 of [zx] holds NaN or infinity"):
+        with pytest.raises(ValueError, match=r"row 4 of [zx] holds NaN or infinity"):
             metric(broken, y)
     with pytest.raises(ValueError, match="has no samples"):
         metric(z[:0], y[:0])

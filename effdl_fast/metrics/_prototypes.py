@@ -24,7 +24,8 @@ HINGE = 0.02
 SAFE = -1e-5  # mu below which a sample is right beyond doubt of rounding
 NEAR = -0.5  # mu above which a sample can come into the working set
 WORKING_SET = 8192  # samples
-PASSES = 4  # looks at all samples between two changes of the number of centroids
+PASSES = 4  # looks at all samples between two changes of the number of centroids; one while more than ROUGH are wrong
+ROUGH = 0.03  # share of samples
 STEPS, PATIENCE = 150, 40  # in a working set; and without progress
 GROW_RATE, REPAIR_RATE = (
     0.03,
@@ -93,7 +94,8 @@ class Search:
                 other[rows] * self.classes + self.owner[rows], return_inverse=True, return_counts=True
             )
             sums = state.centroids.new_zeros(len(groups), self.points.shape[1]).index_add_(0, group, self.points[rows])
-            order = counts.argsort(descending=True, stable=True)[: max(1, len(state) // 8)]
+            most = max(1, len(state) // (4 if len(rows) > ROUGH * len(self.points) else 8))
+            order = counts.argsort(descending=True, stable=True)[:most]
             order = order[2 * counts[order] >= counts.max()]
             state = state.extended((sums / counts[:, None])[order], groups[order] % self.classes)
 
@@ -148,14 +150,14 @@ class Search:
     def _moved(self, state: State, rate: float) -> tuple[State, int]:
         """The best state on the way, and the number of samples that are wrong in it."""
         best, least = state, len(self.points) + 1
-        for _ in range(PASSES):
+        for turn in range(PASSES):
             mu, _, _ = self._all(state)
             wrong = int((mu > SAFE).sum())
             if wrong < least:
                 best, least = state, wrong
             elif wrong > least:
                 break
-            if wrong == 0:
+            if wrong == 0 or (turn and wrong > ROUGH * len(self.points)):
                 break
             near = int((mu > NEAR).sum())
             rows = mu.topk(min(near, max(WORKING_SET, 2 * wrong))).indices.sort().values
@@ -183,11 +185,12 @@ class Search:
                 best, least, since = centroids.clone(), wrong, 0
             if wrong == 0 or since > PATIENCE:
                 break
+            # The slope of the sum of mu over the hinge: pulled by own samples, pushed by others.
             rows = (mu > -HINGE).nonzero()[:, 0]
-            p, q, x = own[rows], other[rows], points[rows]
-            pull, push = (b[rows] / total[rows] ** 2)[:, None], (a[rows] / total[rows] ** 2)[:, None]
-            slope = torch.zeros_like(centroids)
-            slope.index_add_(0, p, pull * (centroids[p] - x)).index_add_(0, q, push * (x - centroids[q]))
+            pull, push = (side[rows] / total[rows].square() for side in (b, a))
+            weight = points.new_zeros(len(rows), len(centroids))
+            weight.scatter_(1, own[rows, None], -pull[:, None]).scatter_(1, other[rows, None], push[:, None])
+            slope = weight.T @ points[rows] - weight.sum(dim=0)[:, None] * centroids
             first.mul_(0.9).add_(slope, alpha=0.1)
             second.mul_(0.99).add_(slope.square().sum(dim=1, keepdim=True), alpha=0.01)
             pace = rate * (1 - (step - 1) / STEPS) / (1 - 0.9**step)
@@ -218,7 +221,7 @@ class Search:
         self, points: Tensor, squares: Tensor, rows: list[int], centroids: Tensor, columns: list[int]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Squared distance to and place of the nearest centroid of the own label, and of another."""
-        self.work += len(points) * len(centroids) * (points.shape[1] + 8) + OVERHEAD
+        self.work += len(points) * len(centroids) * (2 * points.shape[1] + 16) + OVERHEAD
         distances = torch.addmm(centroids.square().sum(dim=1), points, centroids.T, alpha=-2)
         a, own = torch.empty_like(squares), torch.empty_like(squares, dtype=torch.int64)
         for c in range(self.classes):

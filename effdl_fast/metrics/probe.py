@@ -106,7 +106,7 @@ class LayerProbe:
         self.max_samples = integer(OP, "max_samples", max_samples, 1, MOST)
         self.every = None if every is None else integer(OP, "every", every, 1, MOST)
         self.seed = integer(OP, "seed", seed, 0, MOST)
-        self._k = [integer(OP, "k", one, 1, (1 << 31) - 1) for one in ([k] if isinstance(k, int) else k)]
+        self._k = [integer(OP, "k", one, 1, (1 << 31) - 1) for one in (k if isinstance(k, Sequence) else [k])]
         self._metrics = _metrics(metrics)
         self._inner = unwrapped(model)
         self._layers = chosen(self._inner, layers)

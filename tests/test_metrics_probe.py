@@ -1,0 +1,458 @@
+"""LayerProbe: the numbers are those of the metrics on the layers' outputs, and the model does not notice."""
+
+import json
+import math
+import random
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from effdl_fast.errors import MissingPackageError
+from effdl_fast.metrics import (
+    LayerProbe,
+    Measurement,
+    ProbeHistory,
+    conditional_entropy,
+    gradient_rms,
+    k_redundancy,
+    least_squares_distance,
+    pure_entropy,
+    representational_entropy,
+    softmax_normaliser,
+    stable_rank,
+)
+
+ALL = (
+    "least_squares_distance",
+    "k_redundancy",
+    "conditional_entropy",
+    "representational_entropy",
+    "pure_entropy",
+    "stable_rank",
+    "numerical_rank",
+    "gradient_rms",
+    "softmax_normaliser",
+)
+
+
+@pytest.fixture
+def data():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 6, generator=g)
+    return x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
+
+
+def outputs(net, x):
+    with torch.no_grad():
+        first = net[0](x).relu()
+        second = net[2](first).relu()
+        return {"1": first, "3": second, "": net[4](second)}
+
+
+def test_record_measures_every_layer(net, data):
+    x, y = data
+    with LayerProbe(net, ["1", "3", ""], metrics=ALL, k=(2, 5)) as probe:
+        assert set(probe.layers) == {"1", "3", ""}
+        nn.functional.cross_entropy(net(x), y).backward()
+        rows = {row["layer"]: row for row in probe.record(3, x, y, batch_size=50)}
+    for name, z in outputs(net, x).items():
+        row = rows[name]
+        assert row["epoch"] == 3
+        assert row["least_squares_distance"] == pytest.approx(float(least_squares_distance(z, y)), rel=1e-5)
+        assert row["conditional_entropy"] == pytest.approx(float(conditional_entropy(z, y).mean), rel=1e-5)
+        assert row["representational_entropy"] == pytest.approx(float(representational_entropy(z)), rel=1e-5)
+        assert row["pure_entropy"] == pytest.approx(float(pure_entropy(z, y)), rel=0.5)
+        shares = k_redundancy(z, y, [2, 5]).tolist()
+        assert [row["k_redundancy/2"], row["k_redundancy/5"]] == pytest.approx(shares, abs=0.02)
+    assert rows[""]["softmax_normaliser/log_mean"] == pytest.approx(
+        float(softmax_normaliser(outputs(net, x)[""]).log_mean), rel=1e-5
+    )
+    assert "softmax_normaliser/mean" in rows[""] and "softmax_normaliser/mean" not in rows["1"]
+    assert {name for name, row in rows.items() if "stable_rank" in row} == {"0", "2", "4"}
+    assert rows["2"]["stable_rank"] == pytest.approx(float(stable_rank(net[2].weight)))
+    assert rows["4"]["gradient_rms"] == gradient_rms(net, by="module")["4"]
+    assert probe.table() == list(rows.values())
+
+
+def test_a_loader_is_read_as_far_as_needed(net, data):
+    x, y = data
+    drawn = []
+
+    def loader():
+        for part in torch.arange(120).split(25):
+            drawn.append(len(part))
+            yield x[part].numpy(), y[part]
+
+    probe = LayerProbe(net, max_samples=60)
+    probe.record(0, loader())
+    assert drawn == [25, 25, 25]
+    z = outputs(net, x[:60])["3"]
+    found = probe.history.series("least_squares_distance")["3"]
+    assert found == ([0], [pytest.approx(float(least_squares_distance(z, y[:60])), rel=1e-5)])
+    assert probe.record(1, [((x,), y)]) == [{**row, "epoch": 1} for row in probe.record(0, [[x, y]])]
+    assert LayerProbe(net).record(
+        0, torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 64, shuffle=True)
+    )
+
+
+def test_of_many_samples_the_same_choice_is_taken_each_time(net, data):
+    x, y = data
+    first, again = LayerProbe(net, max_samples=40), LayerProbe(net, max_samples=40)
+    assert first.record(0, x, y) == again.record(0, x.numpy(), y.numpy()) == first.record(0, x, y)
+    assert first.record(0, x, y) != LayerProbe(net, max_samples=40, seed=1).record(0, x, y)
+
+
+def test_of_many_units_the_same_choice_is_taken_each_time(data):
+    x, y = data
+    net = nn.Sequential(nn.Linear(6, 300), nn.ReLU())
+    seen = []
+    probe = LayerProbe(net, metrics=[lambda z, y: seen.append(z) or 0.0], max_features=50)
+    probe.record(0, x, y, batch_size=31)
+    probe.record(1, x, y)
+    whole = net(x).detach()
+    columns = [int((whole - column[:, None]).abs().sum(dim=0).argmin()) for column in seen[0].T]
+    assert len(set(columns)) == 50 and columns == sorted(columns) and columns != list(range(50))
+    torch.testing.assert_close(seen[1], whole[:, columns])
+    torch.testing.assert_close(seen[0], seen[1])
+
+
+# ---- training loops ----
+
+
+def train(net, data, probe=None, steps=5):
+    x, y = data
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for step in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x[step * 20 : step * 20 + 20]), y[step * 20 : step * 20 + 20]).backward()
+        if probe is not None:
+            probe.step(y[step * 20 : step * 20 + 20])
+        optimizer.step()
+
+
+def test_step_measures_the_batch_that_was_trained_on(net, data):
+    x, y = data
+    probe = LayerProbe(net, every=2, metrics=["least_squares_distance", "gradient_rms"])
+    seen = outputs(net, x[:20])
+    train(net, data, probe)
+    assert probe.history.epochs == [0, 2, 4]
+    rows = {row["layer"]: row for row in probe.table() if row["epoch"] == 0}
+    for layer in ("1", "3"):
+        expected = float(least_squares_distance(seen[layer], y[:20]))
+        assert rows[layer]["least_squares_distance"] == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    assert rows["0"]["gradient_rms"] > 0
+    net(x[:20])
+    assert probe.step(y[:20]) is None
+    net(x[:20])
+    assert {row["epoch"] for row in probe.step(y[:20], epoch=0.5)} == {0.5}
+
+
+def test_training_with_a_probe_is_training_without_one(data):
+    def run(probing):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+        probe = LayerProbe(net, every=1, metrics=ALL, k=3) if probing else None
+        for _ in range(2):
+            train(net, data, probe)
+            if probe:
+                probe.record(0, *data, training=True)
+                probe.record(1, *data)
+        return [*net.state_dict().values(), torch.rand(3)]
+
+    for plain, probed in zip(run(False), run(True), strict=True):
+        assert torch.equal(plain, probed)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_record_puts_modes_buffers_and_random_states_back(data, training):
+    x, y = data
+    net = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)).train()
+    net[1].eval()
+    modes = []
+    net[3].register_forward_hook(lambda module, *_: modes.append(module.training))
+    before = [v.clone() for v in net.state_dict().values()]
+    states = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+
+    def loader():
+        random.random(), np.random.random(), torch.rand(1)
+        yield x, y
+        yield x[:, :2], y  # does not fit
+
+    probe = LayerProbe(net)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        probe.record(0, loader(), training=training)
+    assert modes == [training] and net.training and not net[1].training and net[3].training
+    assert all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
+    assert torch.equal(states[0], torch.random.get_rng_state()) and states[1] == random.getstate()
+    assert np.array_equal(states[2], np.random.get_state()[1])
+    assert len(probe.history) == 0 and torch.is_grad_enabled()
+
+
+def test_hooks_hold_nothing_between_measurements_and_go_on_close(net, data):
+    x, y = data
+    probe = LayerProbe(net)
+    net(x)
+    assert not probe._capture._outputs  # not armed without every
+    probe.record(0, x, y)
+    assert not probe._capture._outputs
+    with LayerProbe(net, every=3) as stepping:
+        net(x)
+        assert stepping._capture._outputs
+        stepping.step(y)
+        assert not stepping._capture._outputs
+        net(x)
+        assert not stepping._capture._outputs
+    probe.close()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+    assert probe.table()
+    with pytest.raises(RuntimeError, match="closed"):
+        probe.record(0, x, y)
+    with pytest.raises(RuntimeError, match="closed"):
+        stepping.step(y)
+
+
+# ---- models of all kinds ----
+
+
+class Odd(nn.Module):
+    """An activation called twice, one never, a layer with a tuple and one with a dictionary."""
+
+    class Pair(nn.Module):
+        def forward(self, x):
+            return {"none": None, "some": (x * 2, x)}
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.act, self.never, self.pair = (
+            nn.Linear(6, 5),
+            nn.Linear(5, 5),
+            nn.ReLU(),
+            nn.ReLU(),
+            Odd.Pair(),
+        )
+
+    def forward(self, x, scale=1.0):
+        return self.pair(self.act(self.b(self.act(self.a(x)))) * scale)["some"][1]
+
+
+def test_modules_called_twice_or_never_and_outputs_of_several_tensors(data):
+    x, y = data
+    net = Odd()
+    probe = LayerProbe(net, [nn.ReLU, "pair"])
+    assert probe.layers == ["act", "never", "pair"]
+    rows = {row["layer"]: row for row in probe.record(0, [({"x": x, "scale": 3.0}, y)])}
+    assert set(rows) == {"act", "act#2", "pair"}
+    first = net.a(x).relu()
+    second = net.b(first).relu()
+    for name, z in {"act": first, "act#2": second, "pair": second}.items():
+        assert rows[name]["least_squares_distance"] == pytest.approx(float(least_squares_distance(z, y)), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrap", ["data_parallel", "compiled before", "compiled in place", "both"])
+def test_wrapped_models(net, data, wrap):
+    x, y = data
+    expected = LayerProbe(net).record(0, x, y)
+    model = net
+    if wrap == "compiled in place":
+        net.compile(backend="eager")
+    if wrap in ("data_parallel", "both"):
+        model = nn.DataParallel(model)
+    if wrap in ("compiled before", "both"):
+        model = torch.compile(model, backend="eager")
+    model(x)
+    probe = LayerProbe(model)
+    assert probe.layers == ["1", "3"]
+    assert probe.record(0, x, y) == expected
+    torch._dynamo.reset()
+
+
+def test_a_model_that_is_compiled_after_the_probe_was_made(net, data):
+    model = torch.compile(net, backend="eager")
+    probe = LayerProbe(model, every=2)
+    train(model, data, probe, steps=4)
+    assert probe.history.epochs == [0, 2] and probe.history.layers == ["1", "3"]
+    torch._dynamo.reset()
+
+
+def test_ways_to_name_layers(net):
+    def names(layers, model=net):
+        with LayerProbe(model, layers) as probe:
+            return probe.layers
+
+    assert names(None) == ["1", "3"]
+    assert names(None, nn.Sequential(nn.Flatten(), nn.Linear(3, 2))) == ["1"]
+    assert names("3") == ["3"] and names(["3", "1"]) == ["1", "3"] and names("?") == ["0", "1", "2", "3", "4"]
+    assert names(nn.Linear) == ["0", "2", "4"] and names([nn.Linear, "3"]) == ["0", "2", "3", "4"]
+    assert names(net[2]) == ["2"] and names([net[2], net]) == ["", "2"]
+    assert names(lambda name, module: name > "2") == ["3", "4"]
+    for bad in ("5", nn.Conv2d, lambda *_: False, nn.ReLU()):
+        with pytest.raises(ValueError, match="no module of model is"):
+            names(bad)
+    for bad in (3, [3], int):
+        with pytest.raises(TypeError, match="layers must be"):
+            names(bad)
+    with pytest.raises(ValueError, match="must not be empty"):
+        names([])
+    with pytest.raises(ValueError, match="name its layers"):
+        names(None, nn.Flatten())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_of_other_dtypes(net, data, dtype):
+    x, y = data
+    rows = LayerProbe(net.to(dtype)).record(0, x.to(dtype), y)
+    assert len(rows) == 2 and all(math.isfinite(v) for row in rows for k, v in row.items() if k != "layer")
+
+
+def test_diverged_layers_are_nan(net, data):
+    x, y = data
+    with torch.no_grad():
+        net[2].weight.fill_(math.nan)
+    rows = {row["layer"]: row for row in LayerProbe(net, metrics=ALL).record(0, x, y)}
+    assert all(math.isfinite(v) for k, v in rows["1"].items() if k != "layer")
+    assert all(math.isnan(v) for k, v in rows["3"].items() if k not in ("layer", "epoch"))
+    assert math.isnan(rows["2"]["stable_rank"]) and math.isfinite(rows["0"]["stable_rank"])
+    assert math.isnan(rows[""]["softmax_normaliser/mean"])
+
+
+# ---- errors ----
+
+
+def test_errors(net, data):
+    x, y = data
+    for call, message in [
+        (lambda: LayerProbe(net, metrics=["lsd"]), "metrics must be among"),
+        (lambda: LayerProbe(net, k=0), "k must be from 1"),
+        (lambda: LayerProbe(net, max_samples=0), "max_samples must be from 1"),
+        (lambda: LayerProbe(net, max_features=0), "max_features must be from 1"),
+        (lambda: LayerProbe(net, every=0), "every must be from 1"),
+        (lambda: LayerProbe(net).record(0, x, y[:5]), "one label for each sample"),
+        (lambda: LayerProbe(net).record(0, x, y.float()), "y must hold an integer label"),
+        (lambda: LayerProbe(net).record(0, x[:0], y[:0]), "x holds no samples"),
+        (lambda: LayerProbe(net).record(0, []), "x holds no samples"),
+        (lambda: LayerProbe(net).record(0, [(x, y[:5])]), "layer '1' returned 120 rows for 5 labels"),
+        (lambda: LayerProbe(net).record(math.nan, x, y), "epoch must be finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    for call, message in [
+        (lambda: LayerProbe([net]), "model must be"),
+        (lambda: LayerProbe(net, metrics="k_redundancy"), "metrics must be a sequence"),
+        (lambda: LayerProbe(net, metrics=[3]), "metrics must be names or functions"),
+        (lambda: LayerProbe(net).record(0, [x]), "must yield"),
+        (lambda: LayerProbe(net, k=2.5).record(0, x, y), "k must be"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            call()
+    with pytest.raises(RuntimeError, match="every="):
+        LayerProbe(net).step(y)
+    with pytest.raises(RuntimeError, match="no layer was called"):
+        LayerProbe(net, every=1).step(y)
+    probe = LayerProbe(net, every=1)
+    net(x)
+    with pytest.raises(ValueError, match="returned 120 rows for 7 labels"):
+        probe.step(y[:7])
+
+    class Sometimes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.calls = nn.ReLU(), 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.act(x) if self.calls == 1 else x
+
+    with pytest.raises(ValueError, match="layer 'act' is not called for all samples"):
+        LayerProbe(Sometimes()).record(0, x, y, batch_size=60)
+
+
+# ---- history ----
+
+
+def test_history_keeps_the_last_value_and_survives_json(tmp_path):
+    history = ProbeHistory([(0, "a", "m", 1), (0, "b", "m", math.nan), (1, "a", "m", math.inf), (0, "a", "m", 2)])
+    assert len(history) == 3 and next(iter(history)) == Measurement(0, "a", "m", 2.0)
+    assert history.series("m")["a"] == ([0, 1], [2.0, math.inf])
+    text = history.to_json(tmp_path / "history.json")
+    assert json.loads(text)["measurements"][1] == [0, "b", "m", "nan"]
+    for source in (text, tmp_path / "history.json", str(tmp_path / "history.json")):
+        again = ProbeHistory.from_json(source)
+        assert again.to_json() == text and math.isnan(again.series("m")["b"][1][0])
+    assert history.table() == [
+        {"epoch": 0, "layer": "a", "m": 2.0},
+        {"epoch": 0, "layer": "b", "m": pytest.approx(math.nan, nan_ok=True)},
+        {"epoch": 1, "layer": "a", "m": math.inf},
+    ]
+    for bad in (
+        "{}",
+        '{"format": "x"}',
+        '{"format": "effdl_fast.layer_probe/1", "measurements": [[0, "a", "m"]]}',
+        "{",
+    ):
+        with pytest.raises(ValueError):
+            ProbeHistory.from_json(bad)
+    for row in (["0", "a", "m", 1], [0, 1, "m", 1], [0, "a", "m", None], [0, "a", "m", "much"]):
+        with pytest.raises(ValueError, match="measurements must be"):
+            ProbeHistory.from_dict({**history.to_dict(), "measurements": [row]})
+
+
+def test_a_history_can_be_continued(net, data):
+    probe = LayerProbe(net)
+    probe.record(0, *data)
+    again = LayerProbe(net)
+    again.history = ProbeHistory.from_json(probe.to_json())
+    again.record(1, *data)
+    before = probe.to_dict()["measurements"]
+    assert again.history.epochs == [0, 1] and again.to_dict()["measurements"][: len(before)] == before
+
+
+def test_plots(net, data, tmp_path):
+    figure = pytest.importorskip("matplotlib.figure")
+    probe = LayerProbe(net)
+    for epoch in range(3):
+        probe.record(epoch, *data)
+    for by in ("epoch", "layer"):
+        probe.plot(tmp_path / f"{by}.png", "k_redundancy/5", by=by)
+        assert (tmp_path / f"{by}.png").read_bytes().startswith(b"\x89PNG")
+    axes = figure.Figure().subplots()
+    assert probe.plot(axes, "least_squares_distance") is axes
+    assert [line.get_label() for line in axes.lines] == ["1", "3"]
+    assert axes.lines[0].get_ydata().tolist() == probe.history.series("least_squares_distance")["1"][1]
+    layers = figure.Figure().subplots()
+    probe.plot(layers, "least_squares_distance", by="layer")
+    assert [line.get_label() for line in layers.lines] == ["epoch 0", "epoch 1", "epoch 2"]
+    assert [label.get_text() for label in layers.get_xticklabels()] == ["1", "3"]
+    with pytest.raises(ValueError, match="metric must be one of least_squares_distance"):
+        probe.plot(axes, "lsd")
+    with pytest.raises(ValueError, match="by must be"):
+        probe.plot(axes, "conditional_entropy", by="time")
+    with pytest.raises(TypeError, match="target must be"):
+        probe.plot(3, "conditional_entropy")
+
+
+def test_plots_without_matplotlib_say_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingPackageError, match=r"effdl-fast\[plot\]"):
+        ProbeHistory([(0, "a", "m", 1)]).plot(tmp_path / "a.png", "m")
+
+
+@pytest.mark.cuda
+def test_models_on_a_gpu(net, data):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, y = data
+    expected = LayerProbe(net, metrics=ALL).record(0, x, y)
+    found = LayerProbe(net.cuda(), metrics=ALL).record(0, x, y)
+    assert [row["layer"] for row in found] == [row["layer"] for row in expected]
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine["layer"] == theirs["layer"]
+        assert mine.get("least_squares_distance", 0) == pytest.approx(theirs.get("least_squares_distance", 0), rel=1e-3)
