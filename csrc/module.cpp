@@ -24,7 +24,9 @@ void bind_huffman_encode(py::module_& m);
 void bind_huffman_decode(py::module_& m);
 void bind_compress_weights(py::module_& m);
 void bind_decompress_weights(py::module_& m);
+void bind_points_cuda(py::module_& m);
 void bind_redundancy_depth(py::module_& m);
+void bind_knn(py::module_& m);
 void bind_crc32c(py::module_& m);
 }  // namespace effdl
 
@@ -50,6 +52,8 @@ PYBIND11_MODULE(_C, m) {
   effdl::bind_huffman_decode(m);
   effdl::bind_compress_weights(m);
   effdl::bind_decompress_weights(m);
+  effdl::bind_points_cuda(m);
   effdl::bind_redundancy_depth(m);
+  effdl::bind_knn(m);
   effdl::bind_crc32c(m);
 }

@@ -86,6 +86,62 @@ def redundancy_depth(
     k: int = 0,
     arithmetic: str = "automatic",
 ) -> str: ...  # the arithmetic used
+def knn(
+    queries: Tensor,
+    keys: Tensor,
+    distances: Tensor,
+    indices: Tensor,
+    metric: str,
+    exclude_self: bool,
+    max_workspace: int,
+    arithmetic: str = "automatic",
+) -> str: ...  # the arithmetic used
+def survey_points(op: str, features: Tensor, seen: Tensor) -> None: ...  # CUDA tensors
+def pack_points(
+    features: Tensor,
+    order: Tensor | None,
+    centre: Tensor,
+    frame: tuple[str, float, float, float, float, float],
+    words: Tensor,
+    base: Tensor,
+    slack: Tensor,
+) -> None: ...  # CUDA tensors
+def redundancy_depth_tile(
+    features: Tensor,
+    frame: tuple[str, float, float, float, float, float],
+    counting: bool,
+    products: Tensor,
+    first_row: int,
+    first_col: int,
+    row_base: Tensor,
+    row_slack: Tensor,
+    col_base: Tensor,
+    col_slack: Tensor,
+    order: Tensor,
+    class_end: Tensor,
+    limit: Tensor,
+    enemy: Tensor,
+    depth: Tensor,
+) -> None: ...  # CUDA tensors
+def knn_tile(
+    queries: Tensor,
+    keys: Tensor,
+    frame: tuple[str, float, float, float, float, float],
+    exclude_self: bool,
+    last: bool,
+    products: Tensor,
+    first_row: int,
+    first_col: int,
+    row_base: Tensor,
+    row_slack: Tensor,
+    col_base: Tensor,
+    col_slack: Tensor,
+    best: Tensor,
+    indices: Tensor,
+    distances: Tensor,
+    workspace: Tensor,
+) -> None: ...  # CUDA tensors
+def knn_block_bytes(k: int) -> int: ...
 def min_max_workspace_bytes() -> int: ...  # CUDA builds only
 def entropy_workspace_bytes() -> int: ...  # CUDA builds only
 def huffman_lengths_workspace_bytes(bins: int) -> int: ...  # CUDA builds only

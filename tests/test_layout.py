@@ -19,7 +19,8 @@ OPS = sorted(p.stem for p in (PACKAGE / "ops").glob("*.py") if not p.stem.starts
 
 # Ops without kernels of their own, and the reason.
 COMPOSED = {
-    "linear_exp_ga_loss": "matrix products by torch around the kernels of exp_ga_loss, a chunk of classes at a time"
+    "linear_exp_ga_loss": "matrix products by torch around the kernels of exp_ga_loss, a chunk of classes at a time",
+    "k_redundant": "redundancy_depth's kernels, told that one k is asked for",
 }
 # Ops without a file per SIMD level, and the reason.
 SERIAL = {
@@ -27,6 +28,8 @@ SERIAL = {
     "entropy": "quantizes and counts by the kernels of quantize and histogram, then adds a few numbers",
     "compress_weights": "calls the kernels of the steps one after another",
     "decompress_weights": "calls the kernels of the steps one after another",
+    "redundancy_depth": "its SIMD levels are those of common/pair_tile, which it shares with knn",
+    "knn": "its SIMD levels are those of common/pair_tile, which it shares with redundancy_depth",
 }
 # Files that may be longer than the limit, and the reason.
 LINES, LONG_FILES = 500, {}

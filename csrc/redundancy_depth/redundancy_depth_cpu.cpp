@@ -400,7 +400,7 @@ bool settle_few(const Frame& frame, const Frame& precise, const Classes& classes
 
 Arithmetic redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
                                 int32_t* depth, int64_t* bad_row) {
-  record_kernel("redundancy_depth", simd_name(simd_level()));
+  record_kernel(options.k > 0 ? "k_redundant" : "redundancy_depth", simd_name(simd_level()));
   const int64_t n = features.n;
   const Survey seen = survey(features);
   const Frame frame(features, seen, options.metric, options.arithmetic);

@@ -21,6 +21,8 @@ LEAST_WORKSPACE = 1 << 20
 
 def check_points(op: str, name: str, x: Tensor) -> None:
     """Dense (n, d) of a dtype that features have."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(x).__name__}")
     dense(op, name, x)
     if x.dtype not in FLOATS and x.dtype is not torch.uint8:
         raise TypeError(f"{op}: {name} must be float32, float64, float16, bfloat16 or uint8, got {dtype_name(x.dtype)}")
@@ -61,12 +63,17 @@ def check_finite(op: str, name: str, x: Tensor) -> None:
         raise ValueError(f"{op}: row {int(finite.logical_not().nonzero()[0])} of {name} holds NaN or infinity")
 
 
+def rows_at_once(rows: int, others: Tensor, space: int) -> int:
+    """How many rows a reference compares with all others in about `space` bytes."""
+    return max(1, min(rows, space // (32 * max(1, others.numel()))))
+
+
 def distances_ref(a: Tensor, b: Tensor, metric: str) -> Tensor:
     """float64 (rows of a, rows of b): what neighbours are ordered by, smallest first."""
     a, b = a.double(), b.double()
     if metric == "l2":
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-    products = a @ b.T
+    products = (a[:, None] * b).sum(dim=2)  # not a matrix product, which rounds equal rows in different ways
     if metric == "inner_product":
         return -products
     norms = a.square().sum(dim=1).sqrt()[:, None] * b.square().sum(dim=1).sqrt()

@@ -7,6 +7,7 @@ from effdl_fast import _C
 from effdl_fast.ops._arguments import integer, register
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._neighbours import check_labels, check_metric, check_points, check_workspace
+from effdl_fast.ops._neighbours_cuda import redundancy_depth_cuda
 from effdl_fast.ops.redundancy_depth import redundancy_depth_ref
 
 OP = "k_redundant"
@@ -45,6 +46,8 @@ def k_redundant(
 
 
 def _run(features: Tensor, labels: Tensor, k: int, metric: str, space: int) -> Tensor:
+    if features.is_cuda:
+        return redundancy_depth_cuda(OP, features, labels, metric, space) >= k
     depth = torch.empty(features.shape[0], dtype=torch.int32)
     _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space, k)
     return depth >= k
@@ -61,5 +64,7 @@ def k_redundant_ref(
     features: Tensor, labels: Tensor, k: int, *, metric: str = "l2", max_workspace: int | None = None
 ) -> Tensor:
     """`k_redundant` in plain PyTorch."""
+    check_points(OP, "features", features)
+    check_labels(OP, labels, features)
     k = integer(OP, "k", k, 1, MOST)
     return redundancy_depth_ref(features, labels, metric=metric, max_workspace=max_workspace) >= k

@@ -5,9 +5,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from effdl_fast import _C
 from effdl_fast.ops._arguments import dtype_name, integer, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._neighbours import check_finite, check_metric, check_points, check_workspace, distances_ref
+from effdl_fast.ops._neighbours import (
+    check_finite,
+    check_metric,
+    check_points,
+    check_workspace,
+    distances_ref,
+    rows_at_once,
+)
+from effdl_fast.ops._neighbours_cuda import knn_cuda
 
 OP = "knn"
 
@@ -84,8 +93,12 @@ def _distance_dtype(queries: Tensor) -> torch.dtype:
 
 
 def _run(queries: Tensor, keys: Tensor, k: int, metric: str, exclude_self: bool, space: int) -> tuple[Tensor, Tensor]:
-    found = knn_ref(queries, keys, k, metric=metric, exclude_self=exclude_self, max_workspace=space)
-    return found.distances, found.indices
+    if queries.is_cuda:
+        return knn_cuda(queries, keys, k, metric, exclude_self, space)
+    distances = queries.new_empty((queries.shape[0], k), dtype=_distance_dtype(queries))
+    indices = queries.new_empty((queries.shape[0], k), dtype=torch.int64)
+    _C.knn(queries.contiguous(), keys.contiguous(), distances, indices, metric, exclude_self, space)
+    return distances, indices
 
 
 def _fake(queries: Tensor, keys: Tensor, k: int, metric: str, exclude_self: bool, space: int) -> tuple[Tensor, Tensor]:
@@ -114,10 +127,10 @@ def knn_ref(
     k, space = _check(queries, keys, k, metric, exclude_self, max_workspace)
     check_finite(OP, "queries", queries)
     check_finite(OP, "keys", keys)
-    m, n = queries.shape[0], keys.shape[0]
+    m = queries.shape[0]
     distances = queries.new_empty((m, k), dtype=_distance_dtype(queries))
     indices = queries.new_empty((m, k), dtype=torch.int64)
-    rows = max(1, min(m, space // (32 * max(1, n))))
+    rows = rows_at_once(m, keys, space)
     for begin in range(0, m, rows):
         end = min(m, begin + rows)
         distance = distances_ref(queries[begin:end], keys, metric)

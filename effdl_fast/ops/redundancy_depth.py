@@ -13,7 +13,9 @@ from effdl_fast.ops._neighbours import (
     check_points,
     check_workspace,
     distances_ref,
+    rows_at_once,
 )
+from effdl_fast.ops._neighbours_cuda import redundancy_depth_cuda
 
 OP = "redundancy_depth"
 
@@ -57,6 +59,8 @@ def redundancy_depth(
 
 
 def _run(features: Tensor, labels: Tensor, metric: str, space: int) -> Tensor:
+    if features.is_cuda:
+        return redundancy_depth_cuda(OP, features, labels, metric, space)
     depth = torch.empty(features.shape[0], dtype=torch.int32)
     _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space)
     return depth
@@ -80,7 +84,7 @@ def redundancy_depth_ref(
     check_finite(OP, "features", features)
     n = features.shape[0]
     depth = torch.empty(n, dtype=torch.int32, device=features.device)
-    rows = max(1, min(n, space // (32 * max(1, n))))
+    rows = rows_at_once(n, features, space)
     for begin in range(0, n, rows):
         end = min(n, begin + rows)
         distance = distances_ref(features[begin:end], features, metric)

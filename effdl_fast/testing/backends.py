@@ -15,8 +15,9 @@ from effdl_fast import _C
 _HALF_AND_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 _ALL = (*_HALF_AND_SINGLE, torch.float64)
 
-# Ops that read integers: every level has kernels for them, and there are none of their own for float64.
-INTEGER = {"histogram", "pack_bits", "unpack_bits", "huffman_encode", "huffman_decode", "decompress_weights"}
+# Ops whose kernels of every level take every dtype, or integers only: there are none of their own for float64.
+ANY_DTYPE = {"histogram", "pack_bits", "unpack_bits", "huffman_encode", "huffman_decode", "decompress_weights",
+             "redundancy_depth", "k_redundant", "knn"}  # fmt: skip
 # Ops whose algorithm is serial: one kernel on the CPU, whatever the level.
 SERIAL = {"huffman_lengths"}
 
@@ -52,7 +53,7 @@ def backends(op: str | None = None) -> list[Backend]:
     cpu = cpu_backends()
     if op in SERIAL:
         cpu = [replace(cpu[0], simd=None, dtypes=_ALL)]
-    elif op in INTEGER:
+    elif op in ANY_DTYPE:
         cpu = [replace(b, dtypes=_ALL) for b in cpu if b.simd]
     return cpu + cuda_backends()
 
