@@ -6,8 +6,11 @@
 
 namespace effdl {
 
-Points points_view(pybind11::handle object, const char* op, const char* arg) {
+Points points_view(pybind11::handle object, const char* op, const char* arg, bool on_cuda) {
   const TensorView v = dense_view(object, op, arg);
+  if (v.is_cuda() != on_cuda) {
+    fail_value(op, std::string(arg) + " must be on " + (on_cuda ? "a CUDA device" : "the CPU"));
+  }
   if (!is_floating(v.dtype) && v.dtype != Dtype::u8) {
     fail_type(op,
               std::string(arg) + " must be float32, float64, float16, bfloat16 or uint8, got " + dtype_name(v.dtype));

@@ -14,6 +14,10 @@ struct CudaFrame {
 };
 
 #ifdef EFFDL_WITH_CUDA
+// seen[0]: n less the first row with NaN or infinity, 0 if there is none; seen[1]: the bits of the double that is the
+// largest absolute value. Both must be 0 before. Asynchronous on `stream`; device memory throughout.
+void survey_points_cuda(const Points& points, unsigned long long* seen, int device, void* stream, const char* op);
+
 // Words, base and slack of points[order[0]], ..., points[order[count - 1]]; without an order, of the first `count`.
 // centre: (dims). words: (count, dims); base, slack: (count). Asynchronous on `stream`; device memory throughout.
 void pack_points_cuda(const Points& points, const int64_t* order, int64_t count, const CudaFrame& frame,

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "common/points.h"
+#include "common/points_cuda.h"
 
 namespace effdl {
 
@@ -17,5 +17,24 @@ struct RedundancyOptions {
 // bad_row: the first row with NaN or infinity, -1 if there is none; if there is one, depth is undefined.
 Arithmetic redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
                                 int32_t* depth, int64_t* bad_row);
+
+// CUDA: Python sorts the samples by label, multiplies tiles of their words (points_cuda.h), and has each looked at in
+// two passes over the tiles of the upper triangle. A position is a place in the sorted order.
+struct RedundancyTile {
+  CudaFrame frame;
+  int64_t dims, rows, cols, first_row, first_col;  // the positions of the tile begin at first_row <= first_col
+  const float* products;                           // (rows, cols)
+  const float *row_base, *row_slack, *col_base, *col_slack;
+  const int64_t* order;      // of all positions: the sample
+  const int64_t* class_end;  // where its class ends
+  int32_t* limit;            // floats as ordered integers, from those of -infinity on: what is left to find in pass 1
+  long long* enemy;          // doubles as ordered integers, from those of infinity on: distance of the nearest enemy
+  int32_t* depth;            // by sample, from 0 on
+};
+
+#ifdef EFFDL_WITH_CUDA
+// counting: pass 2, after pass 1 has seen all tiles. Asynchronous on `stream`; device memory throughout.
+void redundancy_depth_cuda(const Points& features, const RedundancyTile& tile, bool counting, int device, void* stream);
+#endif
 
 }  // namespace effdl
