@@ -293,6 +293,7 @@ def test_ranks():
     assert float(stable_rank(torch.full((3, 4), 1e-30))) == pytest.approx(1)
     for zero in (torch.zeros(3, 4), torch.zeros(0, 4), torch.zeros(4, 0)):
         assert float(stable_rank(zero)) == 0 and int(numerical_rank(zero)) == 0
+    assert float(stable_rank(w.numpy())) == float(stable_rank(w)) and int(numerical_rank(w.numpy())) == 5
     assert float(stable_rank(torch.randn(9, generator=g))) == pytest.approx(1)
 
 
@@ -305,6 +306,7 @@ def test_softmax_normaliser():
     )
     assert float(got.mean_log) == pytest.approx(float(s.log().mean()))
     assert (float(got.log_min), float(got.log_max)) == pytest.approx((float(s.log().min()), float(s.log().max())))
+    assert softmax_normaliser(logits.numpy()) == got
     huge = softmax_normaliser(logits + 2000)
     assert float(huge.mean) == math.inf and float(huge.log_mean) == pytest.approx(float(got.log_mean) + 2000)
     maps = torch.randn(4, 10, 3, 2, generator=seeded(16))

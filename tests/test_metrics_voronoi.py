@@ -135,10 +135,24 @@ def test_duplicates_and_few_samples():
 
 
 @pytest.mark.parametrize("find", [pure_voronoi, condensed_nearest_neighbour])
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1e-60, torch.float64), (1e140, torch.float64), (1e-30, torch.float32), (1e30, torch.float32)]
+)
+def test_any_magnitude(find, scale, dtype):
+    x, y = toy("sinus 1", 60, dtype=torch.float64)
+    x = ((x + 0.5) * scale).to(dtype)
+    found = find(x, y)
+    check(found, x, y)
+    assert len(found) < 30
+
+
+@pytest.mark.parametrize("find", [pure_voronoi, condensed_nearest_neighbour])
 def test_what_cannot_be_pure(find):
     x = torch.tensor([[1.0, 0.0], [2.0, 2.0], [1.0, -0.0], [2.0, 2.0]])
     with pytest.raises(ValueError, match=r"rows 0 and 2 of x are equal, but their labels are 3 and 4"):
         find(x, torch.tensor([3, 9, 4, 9]))
+    with pytest.raises(ValueError, match=r"must not be larger than"):
+        find(x.double() * 1e151, torch.tensor([3, 9, 3, 9]))
     with pytest.raises(ValueError, match=r"rows 1 and 3"):
         find(x.bfloat16(), torch.tensor([3, 9, 3, 8]))
     near = torch.tensor([[0.0], [1e-170], [1.0]], dtype=torch.float64)

@@ -95,7 +95,7 @@ def _class_counts(z: Tensor, index: Tensor, classes: int, low: float, high: floa
     width = z[0].numel()
     features = z.shape[1] if maps == "channels" and z.dim() > 1 else width
     counts = z.new_zeros((features, classes), dtype=torch.float64)
-    for begin, end in blocks(m, width):
+    for begin, end in blocks(m, width + classes):
         end_index = min(end, begin + EXACT)
         selected = _selected(z[begin:end_index], low, high, maps).float()
         counts += selected.T @ torch.nn.functional.one_hot(index[begin:end_index], classes).float()

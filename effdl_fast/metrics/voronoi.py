@@ -14,6 +14,8 @@ from effdl_fast.metrics._purity import assign, contradiction, impure
 from effdl_fast.metrics.filtering import Generator
 from effdl_fast.ops._arguments import integer, number
 
+LARGEST = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class PureVoronoi:
@@ -75,8 +77,8 @@ def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed
         The same for the same arguments, device and number of threads.
 
     Raises:
-        ValueError: no samples, NaN or infinity (the message names the row), shapes that do not fit, numbers out of
-            range, or two equal samples of different labels (the message names them): no map of them is pure.
+        ValueError: no samples, NaN or infinity (the message names the row), values above 1e150, shapes that do not fit,
+            options out of range, or two equal samples of different labels (the message names them): no map is pure.
         TypeError: wrong dtypes.
     """
     op = "pure_voronoi"
@@ -84,23 +86,17 @@ def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed
         raise ValueError(f"{op}: effort must not be negative, got {effort}")
     restarts, seed = integer(op, "restarts", restarts, 1, 1 << 20), integer(op, "seed", seed, 0, (1 << 62) - 1)
     x, found, owner = _checked(op, x, y)
-    stored = _stored(x)
-    centre = stored.double().mean(dim=0) if x.dtype is torch.float64 else stored.mean(dim=0)
+    points, centre, scale = _normalised(_stored(x))
     if len(found) == 1:
         return _finished(x, found, centre[None], owner[:1])
     order = owner.argsort(stable=True)
-    points = stored[order] - centre
-    scale = points.square().sum(dim=1).mean().sqrt()  # not 0, as two samples differ
-    points /= scale
-    best: PureVoronoi | None = None
+    points = points[order]
+    maps = []
     for turn in range(restarts):
         generator = torch.Generator().manual_seed(seed + turn) if turn else None
         state = Search(points, owner[order], len(found), generator).run(effort)
-        one = _made_pure(op, x, found, owner, state.centroids * scale + centre, state.labels)
-        if best is None or (len(one), float(one.entropy)) < (len(best), float(best.entropy)):
-            best = one
-    assert best is not None  # restarts >= 1
-    return best
+        maps.append(_made_pure(op, x, found, owner, state.centroids * scale + centre, state.labels))
+    return min(maps, key=lambda one: (len(one), float(one.entropy)))
 
 
 def pure_entropy(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed: int = 0) -> Tensor:
@@ -132,7 +128,9 @@ def condensed_nearest_neighbour(x: Any, y: Any, *, generator: Generator = None) 
     x, found, owner = _checked(op, x, y)
     n = len(x)
     order = torch.arange(n) if generator is None else _permutation(n, generator)
-    points, index = _work(x)[order.to(x.device)], owner[order.to(x.device)]
+    # In float64 where that is cheap; what rounding hides otherwise is mended at the end.
+    points, _, _ = _normalised(x.double() if x.numel() <= 1 << 24 else _stored(x))
+    points, index = points[order.to(x.device)], owner[order.to(x.device)]
     lengths = points.square().sum(dim=1)
     own = torch.full((n,), torch.inf, dtype=points.dtype, device=x.device)  # squared distance to the store, less |x|^2
     other = own.clone()
@@ -156,6 +154,8 @@ def condensed_nearest_neighbour(x: Any, y: Any, *, generator: Generator = None) 
 def _checked(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Tensor]:
     x = samples(op, "x", x)
     found, owner = classes(op, y, x)
+    if x.dtype is torch.float64 and x.numel() and float(x.abs().max()) > LARGEST:
+        raise ValueError(f"{op}: x must not be larger than {LARGEST:g}, or squared distances overflow")
     if (pair := contradiction(x, owner)) is not None:
         first, second = pair
         raise ValueError(
@@ -170,11 +170,17 @@ def _stored(x: Tensor) -> Tensor:
     return x if x.dtype is torch.float64 else x.float()
 
 
-def _work(x: Tensor) -> Tensor:
-    """Centred; in float64 where that is cheap."""
-    small = x.dtype is torch.float64 or x.numel() <= 1 << 24
-    centre = _stored(x).double().mean(dim=0) if small else x.float().mean(dim=0)
-    return x.to(centre.dtype) - centre
+def _normalised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x less its mean and over the root mean square length that is left, in a copy; and both of these."""
+    centre = x.mean(dim=0)
+    points = x - centre
+    largest = points.abs().max() if points.numel() else points.new_ones(())  # so that no square overflows
+    largest = torch.where(largest > 0, largest, 1)
+    points /= largest
+    length = points.square().sum(dim=1).mean().sqrt()
+    length = torch.where(length > 0, length, 1)
+    points /= length
+    return points, centre, largest * length
 
 
 def _permutation(n: int, generator: Generator) -> Tensor:

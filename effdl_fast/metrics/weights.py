@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from effdl_fast.metrics._inputs import matrix
+from effdl_fast.metrics.filtering import as_tensor
 from effdl_fast.ops._arguments import floating, number
 
 
@@ -22,16 +23,16 @@ class SoftmaxNormaliser(NamedTuple):
     log_max: Tensor  # largest log s
 
 
-def _singular_values(op: str, w: Tensor) -> Tensor:
+def _singular_values(op: str, w: Any) -> Tensor:
     """float64, descending."""
+    floating(op, "w", w := as_tensor(op, "w", w))
     flat = matrix(op, "w", w)
-    floating(op, "w", w)
     if not bool(torch.isfinite(flat).all()):
         raise ValueError(f"{op}: w holds NaN or infinity")
     return torch.linalg.svdvals(flat.double())
 
 
-def stable_rank(w: Tensor) -> Tensor:
+def stable_rank(w: Any) -> Tensor:
     """||W||_F^2 / ||W||_2^2: the rank, but for directions that hardly matter. From 1 to the rank; 0 for W = 0.
 
     Args:
@@ -51,7 +52,7 @@ def stable_rank(w: Tensor) -> Tensor:
     return (values / values[0]).square().sum()
 
 
-def numerical_rank(w: Tensor, rtol: float | None = None) -> Tensor:
+def numerical_rank(w: Any, rtol: float | None = None) -> Tensor:
     """The number of singular values above rtol times the largest one.
 
     Args:
@@ -65,6 +66,7 @@ def numerical_rank(w: Tensor, rtol: float | None = None) -> Tensor:
         ValueError: NaN or infinity, rtol outside of [0, 1).
         TypeError: wrong dtype.
     """
+    w = as_tensor("numerical_rank", "w", w)
     values = _singular_values("numerical_rank", w)
     if rtol is None:
         rtol = max(w.shape[0], w[0].numel() if len(w) else 0) * torch.finfo(w.dtype).eps
@@ -75,7 +77,7 @@ def numerical_rank(w: Tensor, rtol: float | None = None) -> Tensor:
     return ((values > rtol * values[0]) & (values > 0)).sum()
 
 
-def softmax_normaliser(logits: Tensor) -> SoftmaxNormaliser:
+def softmax_normaliser(logits: Any) -> SoftmaxNormaliser:
     """The normalisation term s = sum_i exp(x_i) of the softmax over a batch (4.14, Figure 4.5).
 
     Args:
@@ -90,11 +92,10 @@ def softmax_normaliser(logits: Tensor) -> SoftmaxNormaliser:
         TypeError: wrong dtype.
     """
     op = "softmax_normaliser"
-    matrix(op, "logits", logits)
-    floating(op, "logits", logits)
+    floating(op, "logits", logits := as_tensor(op, "logits", logits))
     if logits.dim() < 2 or not logits.numel():
         raise ValueError(f"{op}: logits must be (samples, classes, ...) and not empty, got shape {tuple(logits.shape)}")
-    log = torch.logsumexp(logits.detach().double(), dim=1).flatten()
+    log = torch.logsumexp(logits.double(), dim=1).flatten()
     if bool((log.isnan() | (log == math.inf)).any()):
         raise ValueError(f"{op}: logits hold NaN or infinity")
     log_mean = torch.logsumexp(log, dim=0) - math.log(len(log))
