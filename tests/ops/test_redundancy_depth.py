@@ -1,11 +1,14 @@
 """redundancy_depth on every backend."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from effdl_fast import _C
+from effdl_fast.testing import peak_memory
 from effdl_fast.testing.backends import forced, simd
 
 from ._neighbours import *  # noqa: F403
@@ -129,3 +132,25 @@ def test_views_of_large_memory(op, backend):
     x.copy_(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
     y = (torch.arange(len(x)) % 3).to(backend.device)
     assert torch.equal(op.run(x, y), op.ref(x, y))
+
+
+MEASURE = """
+import torch
+from effdl_fast import ops
+from effdl_fast.testing.peak_memory import rise_of
+x, y = torch.randn(20_000, 784), torch.arange(20_000) % 10
+ops.redundancy_depth(x[:100], y[:100])
+print(rise_of(lambda: ops.redundancy_depth(x[:4000], y[:4000], max_workspace=1 << 20)))
+print(rise_of(lambda: ops.redundancy_depth(x, y)))
+"""
+
+
+@pytest.mark.skipif(
+    not peak_memory.AVAILABLE or _C.build_info()["sanitized"], reason="resident memory of a plain build"
+)
+def test_memory_is_bounded():
+    """Beyond input and output: under 64 MB, and what max_workspace says; a matrix of all pairs would take 1.6 GB."""
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    little, usual = map(int, done.stdout.split())
+    assert 0 < little < 8e6
+    assert 8e6 < usual < 64e6
