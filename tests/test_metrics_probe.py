@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import subprocess
 import sys
 
 import numpy as np
@@ -456,3 +457,13 @@ def test_models_on_a_gpu(net, data):
     for mine, theirs in zip(found, expected, strict=True):
         assert mine["layer"] == theirs["layer"]
         assert mine.get("least_squares_distance", 0) == pytest.approx(theirs.get("least_squares_distance", 0), rel=1e-3)
+
+
+def test_the_compiler_is_imported_only_by_who_compiles():
+    code = (
+        "import sys, torch, effdl_fast as ef\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())\n"
+        "ef.metrics.LayerProbe(net, every=1).record(0, torch.rand(4, 2), torch.arange(4) % 2)\n"
+        "sys.exit('torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -26,8 +26,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif isinstance(model, torch._dynamo.eval_frame.OptimizedModule):
-            model = model._orig_mod
+        elif isinstance(inside := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile
+            model = inside
         else:
             return model
 
@@ -131,7 +131,6 @@ class Capture:
 
         return hook
 
-    @torch.compiler.disable
     def _keep(self, name: str, output: Any) -> None:
         found = next(tensors(output), None)
         if found is None or found.dim() == 0:

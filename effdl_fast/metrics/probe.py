@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +337,8 @@ def _call(model: nn.Module, inputs: Any) -> None:
             value = as_tensor(OP, "x", value)
         return value.to(where) if isinstance(value, Tensor) and where is not None else value
 
-    with torch.compiler.set_stance("force_eager"):
+    # Nothing has been compiled where the compiler, which takes seconds to import, is not there.
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
         if isinstance(inputs, dict):
             model(**{name: moved(value) for name, value in inputs.items()})
         elif isinstance(inputs, tuple | list):
