@@ -89,17 +89,18 @@ def table(result: Result) -> Table:
 
 
 def figures(result: Result) -> list[Plot]:
-    entropies, errors = {}, {}
+    entropies: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    errors: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for label in result.settings:
         run = result.of(label)[0]
         epochs = list(range(len(run["mse"])))
         entropies[f"{label}, H(Y|Z), bits"] = {
             name: (epochs, h) for name, h in zip(LAYERS, run["entropy"], strict=True)
         }
-        errors[label] = (epochs, run["mse"])
+        errors[f"{label}, mean squared error"] = {"ours": (epochs, run["mse"])}
     caption = "Fig. 5.21: H(Y|Z) of the hidden layers, and the mean squared error per output (seed 0); lr 3e-6."
-    panels = {**entropies, "mean squared error": errors}
-    return [plots.curves("figure_5_21", caption, panels, x="epoch", y="", columns=3)]
+    panels = {**entropies, **errors}
+    return [plots.curves("figure_5_21", caption, panels, x="epoch", y="", columns=2, scale=0.85)]
 
 
 def claims(result: Result) -> list[Claim]:
