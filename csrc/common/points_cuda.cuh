@@ -50,11 +50,6 @@ __device__ inline float strict_limit(const CudaFrame& frame, double distance) {
   return above == exact ? nextafterf(above, INFINITY) : above;
 }
 
-// The least v with which a pair may be as near as `distance`.
-__device__ inline float limit(const CudaFrame& frame, double distance) {
-  return __double2float_rd(-distance * frame.square_scale);
-}
-
 // v - slack of the other > near(distance, slack) only if the pair surely is nearer.
 __device__ inline float near(const CudaFrame& frame, double distance, float slack) {
   return __double2float_ru(slack - distance * frame.square_scale);

@@ -105,7 +105,7 @@ __device__ void search(const T* queries, const T* keys, const Row& r, const Buff
   for (int64_t i = threadIdx.x; i < before; i += kPairThreads) buffer.put(i, best[i], indices[i]);
   if (threadIdx.x == 0) *buffer.count = before;
   __syncthreads();
-  if (before == t.k) least = strict_limit(t.frame, buffer.kth());  // of equals, those that came first are before
+  if (before == t.k) least = strict_limit(t.frame, buffer.kth());  // strict: of equal keys, later ones come last
   const T* query = queries + (t.first_row + r.row) * t.dims;
   for (int64_t from = 0; from < t.cols; from += kPairThreads) {
     const int64_t c = from + threadIdx.x;
@@ -130,7 +130,7 @@ __device__ void search(const T* queries, const T* keys, const Row& r, const Buff
     __syncthreads();
     if (count + n <= buffer.places - kWaiting) continue;
     buffer.cut();
-    least = fmaxf(least, limit(t.frame, buffer.kth()));
+    least = fmaxf(least, strict_limit(t.frame, buffer.kth()));
   }
   buffer.cut();
   const int64_t found = *buffer.count;
