@@ -114,6 +114,8 @@ def test_labels_at_random():
     found = pure_voronoi(x, y)
     check(found, x, y)
     assert len(found) < len(condensed_nearest_neighbour(x, y))
+    check(line := pure_voronoi(x[:, :1], y % 2, effort=0), x[:, :1], y % 2)
+    assert len(line) <= len(condensed_nearest_neighbour(x[:, :1], y % 2))
 
 
 def test_duplicates_and_few_samples():

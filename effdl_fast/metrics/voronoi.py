@@ -62,7 +62,8 @@ def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed
     How: centroids start at the means of the classes, are moved by gradient descent on the distances of the samples that
     are wrong or nearly so, and new ones are put among the wrong samples until there are none (if that stalls, wrong
     samples become centroids themselves, which ends in any case). Then cells are taken away while purity can be
-    restored by moving the others. Memory: one float32 copy of x (float64 for float64), and blocks of distances.
+    restored by moving the others. If more than a quarter of the samples are centroids then, as with labels at random,
+    Hart's map competes too. Memory: one float32 copy of x (float64 for float64), and blocks of distances.
 
     Args:
         x: (n, d), or (n, ...) which is flattened: float32, float64, float16, bfloat16 or uint8.
@@ -96,6 +97,8 @@ def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed
         generator = torch.Generator().manual_seed(seed + turn) if turn else None
         state = Search(points, owner[order], len(found), generator).run(effort)
         maps.append(_made_pure(op, x, found, owner, state.centroids * scale + centre, state.labels))
+    if 4 * min(map(len, maps)) > len(x):  # labels with hardly any structure
+        maps.append(condensed_nearest_neighbour(x, y))
     return min(maps, key=lambda one: (len(one), float(one.entropy)))
 
 
