@@ -42,6 +42,8 @@ def knn(
     Neighbours are chosen by distances in float64 of the points as given, on every SIMD level, number of threads, device
     and workspace.
 
+    On CUDA the host waits once for the device, at the beginning: the range of the features has to be known.
+
     Args:
         queries: (m, d) float32, float64, float16, bfloat16 or uint8, any strides.
         keys: (n, d), the same dtype.

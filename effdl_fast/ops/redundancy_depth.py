@@ -32,6 +32,8 @@ def redundancy_depth(
     The result is that of distances in float64 of the features as given, on every SIMD level, number of threads, device
     and workspace.
 
+    On CUDA the host waits once for the device, at the beginning: the range of the features has to be known.
+
     Args:
         features: (n, d) float32, float64, float16, bfloat16 or uint8, any strides.
         labels: (n,) of any integer dtype or bool.
