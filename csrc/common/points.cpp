@@ -14,7 +14,9 @@
 namespace effdl {
 namespace {
 
-constexpr double kUnit = 0x1p-24;  // of rounding to float32
+constexpr double kUnit = 0x1p-24;          // of rounding to float32
+constexpr double kLeastSquare = 0x1p-900;  // below, products of float64 features lose digits
+constexpr double kNothingKnown = 0x1p60;   // beside similarities, which are 1 at most
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 double value_of(float x) { return x; }
@@ -104,7 +106,7 @@ Frame::Frame(const Points& points, const Survey& seen, Metric metric, Arithmetic
   std::frexp(seen.largest, &exponent);
   scale_ = points.dtype == Dtype::u8 || seen.largest == 0 ? 1.0
                                                           : std::ldexp(1.0, -std::min(std::max(exponent, -1000), 1000));
-  exact_scale_ = points.dtype == Dtype::f64 && std::abs(exponent) > 400 ? scale_ : 1.0;
+  exact_scale_ = points.dtype == Dtype::f64 && (exponent > 490 || exponent < -400) ? scale_ : 1.0;
   const double to_words = scale_ / exact_scale_;
   square_scale_ = metric == Metric::cosine ? 1.0 : to_words * to_words;
   // Twice `dims` for the chain, whose partial sums reach 2 (h_a + h_b); 24 for the rest; 5 percent for second orders.
@@ -139,13 +141,15 @@ float Frame::near(double distance, float slack) const {
 }
 
 void Frame::convert(const Points& points, int64_t i, float* out, float* base, float* slack) const {
+  bool lost = false;
   with_type(points, [&](const auto* all) {
     const auto* x = all + i * dims_;
     double scale = scale_;
     if (metric_ == Metric::cosine) {
       double square = 0;
-      for (int64_t k = 0; k < dims_; ++k) square += (value_of(x[k]) * scale_) * (value_of(x[k]) * scale_);
-      scale = square > 0 ? scale_ / std::sqrt(square) : 0.0;
+      for (int64_t k = 0; k < dims_; ++k) square += (value_of(x[k]) * exact_scale_) * (value_of(x[k]) * exact_scale_);
+      lost = square > 0 && square < kLeastSquare;
+      scale = square > 0 && !lost ? exact_scale_ / std::sqrt(square) : 0.0;
     }
     for (int64_t k = 0; k < dims_; ++k) {
       out[k] = static_cast<float>(value_of(x[k]) * scale - static_cast<double>(centre_[static_cast<size_t>(k)]));
@@ -158,7 +162,7 @@ void Frame::convert(const Points& points, int64_t i, float* out, float* base, fl
   }
   for (; k < dims_; ++k) sums[0] += static_cast<double>(out[k]) * out[k];
   const double half = 0.5 * (sums[0] + sums[1] + sums[2] + sums[3]);
-  const double doubt = bound_ * (metric_ == Metric::cosine ? 0.5 : half) + least_;
+  const double doubt = lost ? kNothingKnown : bound_ * (metric_ == Metric::cosine ? 0.5 : half) + least_;
   *base = static_cast<float>(metric_ == Metric::l2 ? doubt - half : doubt);
   *slack = static_cast<float>(2.0 * doubt);
 }

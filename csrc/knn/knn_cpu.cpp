@@ -154,7 +154,7 @@ double shown(double distance, Metric metric, double scale) {
     case Metric::cosine:
       return 1.0 + distance;
     default:
-      return -distance / (scale * scale);
+      return -distance / scale / scale;  // the square of the scale may be 0
   }
 }
 

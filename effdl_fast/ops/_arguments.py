@@ -66,9 +66,14 @@ def dtype_name(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def register(name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """Defines torch.ops.effdl_fast.<name>; `kernel` is called with plain tensors."""
-    LIB.define(name + schema)
+def register(
+    name: str, schema: str, kernel: Callable[..., Any], fake: Callable[..., Any], *, waits: bool = False
+) -> None:
+    """Defines torch.ops.effdl_fast.<name>; `kernel` is called with plain tensors.
+
+    waits: the host waits for a CUDA device, so a CUDA graph cannot hold the op.
+    """
+    LIB.define(name + schema, tags=(torch.Tag.cudagraph_unsafe,) if waits else ())
 
     def plain(*args: Any) -> Any:
         # A plain subclass arrives as itself; one that wraps other tensors has its own dispatch and never comes here.

@@ -60,7 +60,7 @@ def make_frame(features: Tensor, largest: float, metric: str) -> Frame:
     scale = exact_scale = 1.0
     if features.dtype is not torch.uint8 and largest > 0:
         scale = math.ldexp(1.0, -min(max(exponent, -1000), 1000))
-    if features.dtype is torch.float64 and abs(exponent) > 400:
+    if features.dtype is torch.float64 and not -400 <= exponent <= 490:
         exact_scale = scale
     square_scale = 1.0 if metric == "cosine" else (scale / exact_scale) ** 2
     # Twice `dims` for the chain of the product, which TF32 truncates rather than rounds; 24 for the rest.

@@ -57,7 +57,9 @@ def _fake(features: Tensor, labels: Tensor, k: int, metric: str, space: int) -> 
     return torch.empty(features.shape[0], dtype=torch.bool, device=features.device)
 
 
-register(OP, "(Tensor features, Tensor labels, int k, str metric, int max_workspace) -> Tensor", _run, _fake)
+register(
+    OP, "(Tensor features, Tensor labels, int k, str metric, int max_workspace) -> Tensor", _run, _fake, waits=True
+)
 
 
 def k_redundant_ref(

@@ -113,6 +113,7 @@ register(
     "(Tensor queries, Tensor keys, int k, str metric, bool exclude_self, int max_workspace) -> (Tensor, Tensor)",
     _run,
     _fake,
+    waits=True,
 )
 
 

@@ -72,7 +72,7 @@ def _fake(features: Tensor, labels: Tensor, metric: str, space: int) -> Tensor:
     return torch.empty(features.shape[0], dtype=torch.int32, device=features.device)
 
 
-register(OP, "(Tensor features, Tensor labels, str metric, int max_workspace) -> Tensor", _run, _fake)
+register(OP, "(Tensor features, Tensor labels, str metric, int max_workspace) -> Tensor", _run, _fake, waits=True)
 
 
 def redundancy_depth_ref(

@@ -87,6 +87,11 @@ def test_extreme_values(op, backend):
     assert op.run(x, x, 3).indices.tolist() == [[0, 2, 1], [1, 2, 0], [2, 0, 1]]
 
 
+def test_products_beyond_float64(op, backend):
+    x = torch.tensor([[2.0**600, 0.0], [0.0, 2.0**600]], dtype=torch.float64, device=backend.device)
+    assert op.run(x, x, 2, metric="inner_product").distances.tolist() == [[float("inf"), 0.0]] * 2
+
+
 def test_k(op):
     x = torch.zeros(5, 2)
     integers(op, "k", lambda k: op.run(x, x, k), 0, 5)

@@ -94,6 +94,15 @@ def test_extreme_values(op, backend):
                 assert torch.equal(op.run(small.to(backend.device), y.to(backend.device), metric=metric).cpu(), wanted)
 
 
+def test_cosines_of_rows_of_every_size(op, backend):
+    """A row's size does not matter, however small it is beside others."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(200, 3, generator=g, dtype=torch.float64), torch.randint(3, (200,), generator=g)
+    wanted = op.ref(x, y, metric="cosine")
+    sizes = 2.0 ** torch.tensor([0, -300, -400, 399], dtype=torch.float64)[torch.randint(4, (200, 1), generator=g)]
+    assert torch.equal(op.run((x * sizes).to(backend.device), y.to(backend.device), metric="cosine").cpu(), wanted)
+
+
 def test_flushed_subnormals(op):
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(300, 4, generator=g) * 1e-41, torch.randint(3, (300,), generator=g)
