@@ -168,7 +168,7 @@ def find_harness() -> ModuleType:
 
 @app.command()
 def reproduce(
-    chapter: Annotated[str | None, typer.Argument(help="ch3 or ch4; the list without it.")] = None,
+    chapter: Annotated[str | None, typer.Argument(help="ch3, ch4 or ch5; the list without it.")] = None,
     experiment: Annotated[str | None, typer.Argument(help="One experiment; all without it.")] = None,
     quick: Annotated[bool, typer.Option(help="Seconds, on the digits: checks that all runs, proves nothing.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List chapters and experiments.")] = False,

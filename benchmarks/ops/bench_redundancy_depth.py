@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from effdl_fast import ops
-from effdl_fast.data import load
+from effdl_fast.data import load_stored
 from effdl_fast.errors import UserError
 
 from ..harness import OURS, Contestant, Race, Target
@@ -53,12 +53,11 @@ def _race(data: nb.Data, speedup: float, device: torch.device) -> Race:
 def _fashion_mnist(device: torch.device) -> Iterator[Race]:
     """All of it, as float32 and as the bytes it is stored in, against a tenth of its matrix product."""
     try:
-        stored = load("fashion-mnist")
+        stored = load_stored("fashion-mnist")
     except UserError:
         return
-    x = stored.x_train.flatten(1).float()
-    x, y = (255 * x / x.max()).round(), stored.y_train
-    pixels = x.to(torch.uint8)
+    pixels, y = torch.from_numpy(stored.x).flatten(1), torch.from_numpy(stored.y)
+    x = pixels.float()
     contestants = [
         Contestant(OURS, lambda: ops.redundancy_depth(x, y)),
         Contestant("ours, of uint8", lambda: ops.redundancy_depth(pixels, y)),
