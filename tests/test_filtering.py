@@ -103,9 +103,9 @@ def test_edges():
     ([[0.0]], torch.zeros(1), 1, TypeError, "k_filter: x must be a torch.Tensor or a NumPy array, got list"),
     (torch.zeros(3), torch.zeros(3), 1, ValueError, "x must have two or more dimensions .* got float32 of shape .3,."),
     (torch.zeros(3, 2), torch.zeros(2, dtype=torch.long), 1, ValueError, "y must have shape .3,.*, got int64"),
-    (torch.zeros(3, 2), torch.zeros(3), 1, TypeError, "labels must be integers"),
-    (torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, dtype=torch.long), 1, TypeError, "features must be float32"),
-    (torch.tensor([[0.0], [float("nan")]]), torch.tensor([0, 1]), 1, ValueError, "row 1 of features"),
+    (torch.zeros(3, 2), torch.zeros(3), 1, TypeError, "k_filter: y must be integers, got float32"),
+    (torch.zeros(3, 2, dtype=torch.long), torch.zeros(3, dtype=torch.long), 1, TypeError, "k_filter: x must be float"),
+    (torch.tensor([[0.0], [float("nan")]]), torch.tensor([0, 1]), 1, ValueError, "k_filter: row 1 of x holds NaN"),
     (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), 0, ValueError, "k_filter: k must be from 1"),
     (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), 1.5, TypeError, "k_filter: k must be an integer"),
     (np.array([["a"]]), torch.zeros(1), 1, TypeError, "x must hold numbers"),
@@ -172,6 +172,28 @@ def test_batches_filter_each_by_itself():
     assert kept == expected == set((depth < 3).nonzero().squeeze(1).tolist())
     assert len(kept) > len(metrics.k_filter(x, y, 3)), "a smaller batch keeps more"
     assert metrics.k_filter(x, y, 3, 600).tolist() == metrics.k_filter(x, y, 3, None).tolist()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("batch_size", [None, 50])
+def test_errors_name_the_callers_rows_and_arguments(bad, batch_size, monkeypatch):
+    from effdl_fast.metrics import filtering
+
+    monkeypatch.setattr(filtering, "LOOKED_AT", 64)  # sixteen rows at once
+    x, y = blobs()
+    x[321, 2] = x[390, 0] = bad
+    runs = {"k_filter": lambda *a, **b: metrics.k_filter(*a[:2], 3, *a[2:], **b),
+            "redundancy_depths": metrics.redundancy_depths}  # fmt: skip
+    for who, run in runs.items():
+        with pytest.raises(ValueError, match=f"^{who}: row 321 of x holds NaN or infinity"):
+            run(x, y, batch_size, generator=0)
+        with pytest.raises(TypeError, match=f"^{who}: y must be integers"):
+            run(x, y.float(), batch_size)
+        with pytest.raises(TypeError, match=f"^{who}: x must be a dense tensor"):
+            run(x.to_sparse(), y, batch_size)
+        for more in ({"metric": "l1"}, {"max_workspace": 1}):
+            with pytest.raises(ValueError, match=f"^{who}: {next(iter(more))}"):
+                run(x[:100], y[:100], batch_size, **more)
 
 
 def test_progress_counts_all_samples():

@@ -177,6 +177,7 @@ def test_it_draws_no_random_number_and_takes_no_gradient():
     ((), {"share": -0.1}, ValueError, "share must be from 0 to 1"),
     ((1,), {"start_epoch": -1}, ValueError, "start_epoch must be from 0"),
     ((1,), {"metric": "l1"}, ValueError, "metric must be one of"),
+    ((1,), {"max_workspace": 5}, ValueError, "max_workspace must be from"),
     ((1,), {"cap": "epoch"}, ValueError, "cap must be class or batch, got 'epoch'"),
 ])  # fmt: skip
 def test_wrong_settings(arguments, more, kind, message):
@@ -186,10 +187,18 @@ def test_wrong_settings(arguments, more, kind, message):
 
 def test_wrong_batches():
     online = OnlineFilter(1)
-    with pytest.raises(ValueError, match=r"OnlineFilter.select: y must have shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"OnlineFilter.select: labels must have shape \(3,\)"):
         online.select(torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match="row 1"):
-        online.select(torch.tensor([[0.0], [float("inf")]]), torch.tensor([0, 1]))
+    for filter_ in (online, OnlineFilter(1, start_epoch=5)):  # in warm-up as later
+        with pytest.raises(ValueError, match=r"OnlineFilter.select: row 1 of features holds NaN or infinity"):
+            filter_.select(torch.tensor([[0.0], [float("inf")]]), torch.tensor([0, 1]))
+        with pytest.raises(TypeError, match=r"OnlineFilter.select: labels must be integers, got float32"):
+            filter_.select(torch.zeros(2, 1), torch.zeros(2))
+        with pytest.raises(TypeError, match=r"OnlineFilter.select: features must be float32"):
+            filter_.select(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+        assert filter_.statistics() == []
+    with pytest.raises(TypeError, match=r"OnlineFilter.select_by_loss: labels must be integers, got float32"):
+        OnlineFilter(share=0.5).select_by_loss(torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match="made without k"):
         OnlineFilter(share=0.5).select(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64))
     assert online.statistics() == [], "what was refused is not counted"

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from effdl_fast import ops
-from effdl_fast.ops._arguments import integer, number
+from effdl_fast.ops._arguments import dense, integer, number
+from effdl_fast.ops._neighbours import LABELS, check_metric, check_points, check_workspace
 
 MOST = (1 << 62) - 1
+LOOKED_AT = 1 << 22  # numbers at once in a search for NaN and infinity
 Generator = torch.Generator | int | None
 Progress = Callable[[int], Any]
 
@@ -70,6 +72,8 @@ def redundancy_depths(
         int32 (n,), on the device of x. Sample i is k-redundant, for any k, exactly where it is at least k.
     """
     x, y = as_samples("redundancy_depths", x, y)
+    check_metric("redundancy_depths", metric)
+    check_workspace("redundancy_depths", max_workspace)
     depth = torch.empty(len(x), dtype=torch.int32, device=x.device)
 
     def one(part: Tensor | slice) -> None:
@@ -113,11 +117,14 @@ def k_filter(
         int64, ascending, on the device of x: `x[kept]`, `y[kept]` are the data to train on.
 
     Raises:
-        ValueError: NaN or infinity in x, wrong shapes, an unknown metric, k or batch_size out of range.
+        ValueError: NaN or infinity in x (the message names the row), wrong shapes, an unknown metric, k, batch_size or
+            max_workspace out of range.
         TypeError: wrong types and dtypes.
     """
     k = integer("k_filter", "k", k, 1, (1 << 31) - 1)
     x, y = as_samples("k_filter", x, y)
+    check_metric("k_filter", metric)
+    check_workspace("k_filter", max_workspace)
     redundant = torch.empty(len(x), dtype=torch.bool, device=x.device)
 
     def one(part: Tensor | slice) -> None:
@@ -242,14 +249,32 @@ def _seeded(seed: int, epoch: int) -> torch.Generator:
 # ---- what is shared with OnlineFilter ----
 
 
-def as_samples(who: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """x as (n, d), y as (n,) on the same device, both detached; what else is wrong with them the ops say."""
-    x, y = as_tensor(who, "x", x), as_tensor(who, "y", y)
+def as_samples(who: str, x: Any, y: Any, names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
+    """x as (n, d), finite, and y as (n,) on the same device, both detached: what the ops take, by the caller's names.
+
+    All samples are looked at before the first mini-batch, as an op would name the row of the mini-batch.
+    """
+    x, y = as_tensor(who, names[0], x), as_tensor(who, names[1], y)
+    dense(who, names[0], x)
     if x.dim() < 2:
-        raise ValueError(f"{who}: x must have two or more dimensions (samples, features, ...), got {told(x)}")
+        raise ValueError(f"{who}: {names[0]} must have two or more dimensions (samples, features, ...), got {told(x)}")
     if y.dim() != 1 or len(y) != len(x):
-        raise ValueError(f"{who}: y must have shape ({len(x)},), one label for each sample of x, got {told(y)}")
-    return x.flatten(1), y.to(x.device)
+        raise ValueError(
+            f"{who}: {names[1]} must have shape ({len(x)},), one label for each sample of {names[0]}, got {told(y)}"
+        )
+    x = x.flatten(1)
+    check_points(who, names[0], x)
+    y = as_labels(who, names[1], y)
+    _check_finite(who, names[0], x)
+    return x, y.to(x.device)
+
+
+def as_labels(who: str, name: str, labels: Any) -> Tensor:
+    labels = as_tensor(who, name, labels)
+    dense(who, name, labels)
+    if labels.dtype not in LABELS:
+        raise TypeError(f"{who}: {name} must be integers, got {told(labels)}")
+    return labels
 
 
 def as_losses(who: str, losses: Any) -> Tensor:
@@ -303,6 +328,17 @@ def all_but(x: Tensor, dropped: Tensor) -> Tensor:
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     kept[dropped] = False
     return kept.nonzero().squeeze(1)
+
+
+def _check_finite(who: str, name: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        return
+    rows = max(1, LOOKED_AT // max(1, x.shape[1]))
+    for begin in range(0, len(x), rows):
+        finite = x[begin : begin + rows].isfinite().all(dim=1)
+        if not bool(finite.all()):
+            row = begin + int(finite.logical_not().nonzero()[0])
+            raise ValueError(f"{who}: row {row} of {name} holds NaN or infinity")
 
 
 def _generator(generator: Generator) -> torch.Generator | None:

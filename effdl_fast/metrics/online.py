@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from effdl_fast import ops
-from effdl_fast.metrics.filtering import all_but, as_losses, as_samples, as_tensor, fraction, lowest_first, share_of
+from effdl_fast.metrics.filtering import all_but, as_labels, as_losses, as_samples, fraction, lowest_first, share_of
 from effdl_fast.ops._arguments import integer
-from effdl_fast.ops._neighbours import check_metric
+from effdl_fast.ops._neighbours import check_metric, check_workspace
 
 WHO = "OnlineFilter"
 MOST_K = (1 << 31) - 1
@@ -89,6 +89,7 @@ class OnlineFilter:
         self.start_epoch = integer(WHO, "start_epoch", start_epoch, 0, 1 << 62)
         self.keep_classes = bool(keep_classes)
         self.metric = check_metric(WHO, metric)
+        check_workspace(WHO, max_workspace)
         self.max_workspace = max_workspace
         self.epoch = 0
         self._counts: dict[tuple[int, str], FilterCount] = {}
@@ -114,7 +115,7 @@ class OnlineFilter:
             TypeError: wrong types and dtypes.
         """
         k = self._k_of(layer)
-        features, labels = as_samples(f"{WHO}.select", features, labels)
+        features, labels = as_samples(f"{WHO}.select", features, labels, ("features", "labels"))
         if not self.active or k is None:
             return self._count(layer, len(labels), torch.arange(len(labels), device=features.device))
         depth = ops.redundancy_depth(features, labels, metric=self.metric, max_workspace=self.max_workspace)
@@ -144,7 +145,7 @@ class OnlineFilter:
             raise ValueError(f"{who}: the filter was made without share")
         losses = as_losses(who, losses)
         if labels is not None:
-            labels = as_tensor(who, "labels", labels).to(losses.device)
+            labels = as_labels(who, "labels", labels).to(losses.device)
             if labels.shape != losses.shape:
                 raise ValueError(f"{who}: labels must have shape {tuple(losses.shape)}, got {tuple(labels.shape)}")
         elif self.keep_classes:
