@@ -267,15 +267,21 @@ def filter_samples(
         ),
     ],
     k: Annotated[
-        int, typer.Option(min=1, help="Leave out samples whose k nearest neighbours all have their class.")
+        int,
+        typer.Option(min=1, max=2**31 - 1, help="Leave out samples whose k nearest neighbours all have their class."),
     ] = 20,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Neighbours in random mini-batches of about this size; else among all.")
+        int | None,
+        typer.Option(
+            min=1, max=2**62 - 1, help="Neighbours in random mini-batches of about this size; else among all."
+        ),
     ] = None,
     metric: Annotated[str, typer.Option(help="l2, cosine or inner_product.")] = "l2",
     out: Annotated[Path, typer.Option(help="Folder of kept.npy, depth.npy and the report.")] = Path("filtered"),
-    size: Annotated[int, typer.Option(min=1, help="Height and width that images of a folder are brought to.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of the mini-batches.")] = 0,
+    size: Annotated[
+        int, typer.Option(min=1, max=4096, help="Height and width that images of a folder are brought to.")
+    ] = 32,
+    seed: Annotated[int, typer.Option(min=0, max=2**62 - 1, help="Of the mini-batches.")] = 0,
     force: Annotated[bool, typer.Option(help="Replace files in the folder.")] = False,
     data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
     download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,

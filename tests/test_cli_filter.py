@@ -17,6 +17,7 @@ typer_testing = pytest.importorskip("typer.testing")
 
 from effdl_fast import cli, metrics
 from effdl_fast.filter import pictures, report
+from effdl_fast.reproduce import store
 
 from .test_filtering import blobs
 
@@ -224,6 +225,36 @@ def test_existing_files_are_replaced_only_with_force(folder, capsys):
     assert not list((folder / "filtered").glob(".*")), "no temporary file is left"
 
 
+def test_the_largest_numbers_are_taken():
+    x, y = blobs(n=30)
+    np.savez("set.npz", x=x.numpy(), y=y.numpy())
+    most = str(2**62 - 1)
+    run("set.npz", "--k", str(2**31 - 1), "--batch-size", most, "--seed", most, "--size", "4096")
+    assert len(written()[0]) == 30
+    run("set.npz", "--batch-size", "10", "--seed", most, "--force")
+
+
+@pytest.mark.parametrize("name", ["kept.npy", "depth.npy", "report.html"])
+def test_an_interrupt_leaves_no_report_beside_files_of_another_run(folder, name, monkeypatch):
+    x, y = blobs(n=100)
+    np.savez("set.npz", x=x.numpy(), y=y.numpy())
+    run("set.npz", "--k", "1")
+    whole = store.write_bytes
+
+    def interrupted(path, content):
+        if path.name == name:
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    monkeypatch.setattr(store, "write_bytes", interrupted)
+    assert cli.main(["filter", "set.npz", "--k", "30", "--force"]) == cli.INTERRUPTED
+    assert not (folder / "filtered" / "report.json").exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    run("set.npz", "--k", "30", "--force")
+    assert written()[2]["k"] == 30
+
+
 @pytest.mark.parametrize(("content", "more", "message"), [
     ({"x": np.eye(3)}, [], "set.npz: x_train, y_train or y missing; found x"),
     ({"x": np.eye(3), "y": np.arange(2)}, [], "set: x has 3 samples but y has 2 labels"),
@@ -234,6 +265,10 @@ def test_existing_files_are_replaced_only_with_force(folder, capsys):
     ({"x": np.array([[1], [np.nan]]), "y": np.arange(2)}, [], "x holds NaN or infinite values"),
     ({"x": np.eye(3), "y": np.arange(3)}, ["--k", "0"], "k"),
     ({"x": np.eye(3), "y": np.arange(3)}, ["--batch-size", "0"], "batch-size"),
+    ({"x": np.eye(3), "y": np.arange(3)}, ["--k", str(2**31)], "k"),
+    ({"x": np.eye(3), "y": np.arange(3)}, ["--batch-size", str(2**62)], "batch-size"),
+    ({"x": np.eye(3), "y": np.arange(3)}, ["--seed", str(2**62)], "seed"),
+    ({"x": np.eye(3), "y": np.arange(3)}, ["--size", "4097"], "size"),
     ({"x": np.eye(3), "y": np.arange(3)}, ["--metric", "l1"], "--metric: expected l2, cosine, inner_product, got 'l1'"),
     ({"x": np.eye(3), "y": np.arange(3)}, ["--device", "tpu"], "--device"),
     ({"x": np.eye(3), "y": np.arange(3)}, ["--out", "set.npz"], "set.npz is a file"),
@@ -246,7 +281,7 @@ def test_mistakes_are_one_line(folder, content, more, message, capsys):
 
 @pytest.mark.parametrize(("source", "message"), [
     ("absent.npz", "data: there is no file absent.npz"),
-    ("nonsense", "data: 'nonsense' is not known"),
+    ("nonsense", "SOURCE: there is no folder nonsense; a folder of images, digits, fashion-mnist, torchvision:NAME"),
     ("torchvision:Nonsense", "torchvision.datasets has no data set 'Nonsense'"),
 ])  # fmt: skip
 def test_unknown_sources(source, message, capsys):

@@ -83,15 +83,16 @@ def run(
 
 
 def write(filtered: Filtered, out: Path, html: str, facts: dict[str, Any]) -> None:
-    """All files, each whole or not at all."""
+    """All files, each whole or not at all; report.json last, and an old one goes first, so that it belongs to all."""
+    (out / JSON).unlink(missing_ok=True)
     store.write_bytes(out / KEPT, _npy(filtered.kept))
     store.write_bytes(out / DEPTH, _npy(filtered.depth))
     if filtered.source.files is None:
         (out / FILES).unlink(missing_ok=True)  # of an older run
     else:
         store.write_text(out / FILES, "".join(f"{filtered.source.files[i]}\n" for i in filtered.kept))
-    store.write_json(out / JSON, facts)
     store.write_text(out / HTML, html)
+    store.write_json(out / JSON, facts)
 
 
 def summary(filtered: Filtered) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from effdl_fast.data import Stored, load_stored, make_stored
 from effdl_fast.errors import MissingPackageError, UserError
 
+NAMED = ("digits", "fashion-mnist")
 CHUNK = 256  # images read before the next ones are asked for: bounds what an interrupt waits for
 
 
@@ -39,8 +39,9 @@ def load(
     """
     if Path(spec).is_dir():
         return _image_folder(Path(spec), size, progress)
-    if not spec.endswith(".npz") and os.sep in spec:
-        raise UserError(f"SOURCE: there is no folder {spec}")
+    if not spec.endswith(".npz") and spec not in NAMED and not spec.startswith("torchvision:"):
+        others = f"{', '.join(NAMED)}, torchvision:NAME and the path of an .npz file"
+        raise UserError(f"SOURCE: there is no folder {spec}; a folder of images, {others} are known")
     return Source(load_stored(spec, root=root, download=download))
 
 
