@@ -230,6 +230,8 @@ def test_curve_is_what_k_filter_keeps():
     (torch.tensor([-1]), None, "must not be negative"),
     (torch.tensor([1]), [0], "ks must be from 1"),
     ([1, 2], None, "got list"),
+    (torch.tensor([1]), 5, "kept_curve: ks must be a sequence of integers, got int"),
+    (torch.tensor([1]), torch.tensor(5), "kept_curve: ks must be a sequence of integers, got Tensor"),
 ])  # fmt: skip
 def test_curve_refuses(depth, ks, message):
     with pytest.raises((TypeError, ValueError), match=message):
@@ -247,6 +249,12 @@ def test_loss_filter_drops_the_lowest_and_never_nan():
     assert metrics.loss_filter(losses, 1).tolist() == [2]
     assert metrics.loss_filter(torch.rand(100), 0.29).shape == (71,), "0.29 * 100 is below 29 in binary"
     assert metrics.loss_filter(torch.rand(3), 0.5).shape == (2,), "rounded down"
+    for almost in (0.99999999, 1 - 1e-12):
+        assert metrics.loss_filter(torch.rand(10), almost).shape == (1,), "rounded down, however near"
+    for n in range(1, 120):
+        losses = torch.rand(n)
+        for part in range(n + 1):
+            assert len(metrics.loss_filter(losses, part / n)) == n - part, (part, n)
     assert metrics.loss_filter(torch.rand(0), 0.5).shape == (0,)
 
 

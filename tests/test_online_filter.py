@@ -155,6 +155,20 @@ def test_state_goes_through_json():
         {"epoch": 1},
         {"epoch": -1, "statistics": []},
         {"epoch": 0, "statistics": [{"layer": "a", "x": 1}]},
+        [1],
+        {"epoch": 0, "statistics": 3},
+        {"epoch": 0, "statistics": ["ab"]},
+        *(
+            {"epoch": 0, "statistics": [{"epoch": 0, "layer": "a", "batches": 1, "seen": 5, "dropped": 2, name: value}]}
+            for name, value in [
+                ("layer", 3),
+                ("epoch", "0"),
+                ("seen", 5.0),
+                ("dropped", -1),
+                ("dropped", 6),
+                ("batches", True),
+            ]
+        ),
     ):
         with pytest.raises(ValueError, match="OnlineFilter"):
             other.load_state_dict(wrong)

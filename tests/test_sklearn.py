@@ -173,6 +173,12 @@ def test_wrong_arguments():
         KFilter().fit_resample(x, np.ones((len(x), 2), int))
 
 
+@pytest.mark.parametrize("name", ["k", "batch_size"])
+def test_a_bool_is_no_number(name):
+    with pytest.raises(TypeError, match=f"KFilter: {name} must be an integer, got bool"):
+        KFilter(**{name: True}).fit(np.eye(4), [0, 0, 1, 1])
+
+
 def test_the_library_does_not_import_scikit_learn():
     code = (
         "import sys, effdl_fast as ef; assert 'sklearn' not in sys.modules; "

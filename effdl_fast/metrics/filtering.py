@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -159,6 +160,8 @@ def kept_curve(depth: Any, ks: Iterable[int] | None = None, *, counting_self: bo
     if ks is None:
         wanted = torch.arange(1, last + 1)
     else:
+        if not isinstance(ks, Iterable) or (isinstance(ks, Tensor) and ks.dim() == 0):
+            raise TypeError(f"kept_curve: ks must be a sequence of integers, got {type(ks).__name__}")
         wanted = torch.tensor([integer("kept_curve", "ks", k, 1, MOST) for k in ks], dtype=torch.int64)
     below = torch.bincount(reach, minlength=last + 1).cumsum(0)  # below[r]: samples of reach r at most
     return below[wanted.clamp(max=last) - 1].double() / len(depth)
@@ -314,8 +317,8 @@ def fraction(who: str, name: str, value: Any) -> float:
 
 
 def share_of(n: int, share: float) -> int:
-    """share * n rounded down, as a decimal share is meant: 0.29 of 100 is 29, although 0.29 * 100 < 29."""
-    return math.floor(round(share * n, 6))
+    """share * n rounded down, but for the error of floats: 0.29 of 100 is 29, although 0.29 * 100 < 29."""
+    return math.floor(share * n * (1 + 4 * sys.float_info.epsilon))
 
 
 def lowest_first(losses: Tensor) -> Tensor:

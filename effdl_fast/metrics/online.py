@@ -171,7 +171,7 @@ class OnlineFilter:
         """Puts back what `state_dict` returned. Raises ValueError where the state is of something else."""
         try:
             epoch = integer(WHO, "epoch", state["epoch"], 0, 1 << 62)
-            counts = [FilterCount(**count) for count in state["statistics"]]
+            counts = [_checked(FilterCount(**count)) for count in state["statistics"]]
         except (KeyError, TypeError) as error:
             raise ValueError(f"{WHO}: this is no state of a filter ({error})") from error
         self.epoch, self._counts = epoch, {(count.epoch, count.layer): count for count in counts}
@@ -200,6 +200,17 @@ class OnlineFilter:
         count.seen += seen
         count.dropped += seen - len(kept)
         return kept
+
+
+def _checked(count: FilterCount) -> FilterCount:
+    """As it was read from a state; TypeError or ValueError where it cannot be one."""
+    if not isinstance(count.layer, str):
+        raise TypeError(f"layer must be a string, got {type(count.layer).__name__}")
+    for name in ("epoch", "batches", "seen", "dropped"):
+        integer(WHO, name, getattr(count, name), 0, 1 << 62)
+    if count.dropped > count.seen:
+        raise ValueError(f"{WHO}: dropped must be at most seen, {count.seen}, got {count.dropped}")
+    return count
 
 
 def _last_of_class(order: Tensor, labels: Tensor) -> Tensor:

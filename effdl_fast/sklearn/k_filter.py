@@ -88,6 +88,9 @@ class KFilter(OneToOneFeatureMixin, BaseEstimator):
         self : KFilter
         """
         self._validate_params()
+        for name in ("k", "batch_size"):  # bool is an Integral too
+            if isinstance(getattr(self, name), bool):
+                raise TypeError(f"KFilter: {name} must be an integer, got bool")
         if y is None:
             raise ValueError("KFilter requires y to be passed, but the target y is None")
         check_classification_targets(y)
