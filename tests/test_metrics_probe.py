@@ -325,6 +325,60 @@ def test_diverged_layers_are_nan(net, data):
     assert math.isnan(rows[""]["softmax_normaliser/mean"])
 
 
+@pytest.mark.parametrize("value", ["coincide", 1e160])
+def test_layers_without_a_pure_map_have_no_pure_entropy(data, value):
+    x, y = data
+    net = nn.Sequential(nn.Linear(6, 4), nn.ReLU()).double()
+    with torch.no_grad():
+        if value == "coincide":
+            net[0].weight.zero_()
+        else:
+            net[0].weight.fill_(value)
+    (row,) = LayerProbe(net, metrics=["pure_entropy", "conditional_entropy"]).record(0, x.double(), y)
+    assert math.isnan(row["pure_entropy"]) and row["layer"] == "1"
+
+
+class Counting(nn.Module):
+    """Buffers that change in every forward pass, in evaluation mode too: in place, replaced, and new."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("n", torch.zeros(()))
+        self.register_buffer("replaced", torch.zeros(3))
+        self.register_buffer("nothing", None)
+        self.register_buffer("expanded", torch.ones(1).expand(4))
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        self.n += 1
+        self.replaced = self.replaced + 1
+        self.nothing = torch.ones(2)
+        self.register_buffer("new", torch.ones(2))
+        return self.act(x)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_record_puts_all_buffers_back(data, training):
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 5)), Counting()).train()
+    held = {name: (buffer, buffer.clone()) for name, buffer in net.named_buffers()}
+    assert {"1.n", "1.replaced", "1.expanded"} < set(held) and any("_u" in name for name in held)
+    probe = LayerProbe(net, metrics=["conditional_entropy", "stable_rank", "numerical_rank"])
+    probe.record(0, *data, training=training)
+    now = dict(net.named_buffers())
+    assert set(now) == set(held) and net[1].nothing is None
+    assert all(now[name] is buffer and torch.equal(buffer, value) for name, (buffer, value) in held.items())
+
+
+def test_step_leaves_the_power_iteration_of_weights_alone(data):
+    x, y = data
+    net = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 5)), nn.ReLU()).train()
+    probe = LayerProbe(net, every=1, metrics=["stable_rank", "numerical_rank"])
+    net(x)
+    before = [buffer.clone() for buffer in net.buffers()]
+    assert any("stable_rank" in row for row in probe.step(y)) and net[0].training
+    assert all(torch.equal(a, b) for a, b in zip(before, net.buffers(), strict=True))
+
+
 # ---- errors ----
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from effdl_fast.metrics._capture import OP, Capture, Layers, chosen, unwrapped
 from effdl_fast.metrics.filtering import as_tensor
@@ -20,7 +21,7 @@ from effdl_fast.metrics.least_squares import least_squares_distance
 from effdl_fast.metrics.redundancy import k_redundancy
 from effdl_fast.metrics.representation import draw, representational_entropy
 from effdl_fast.metrics.selection import conditional_entropy
-from effdl_fast.metrics.voronoi import pure_entropy
+from effdl_fast.metrics.voronoi import NoPureMapError, pure_entropy
 from effdl_fast.metrics.weights import gradient_rms, numerical_rank, softmax_normaliser, stable_rank
 from effdl_fast.ops._arguments import integer, number
 
@@ -31,7 +32,7 @@ OF_OUTPUTS: dict[str, Metric] = {
     "least_squares_distance": least_squares_distance,
     "conditional_entropy": lambda z, y: conditional_entropy(z, y).mean,
     "representational_entropy": lambda z, y: representational_entropy(z),
-    "pure_entropy": pure_entropy,
+    "pure_entropy": lambda z, y: _pure_entropy(z, y),
 }
 REDUNDANCY, NORMALISER, GRADIENTS = "k_redundancy", "softmax_normaliser", "gradient_rms"
 # Of the weights of every module that has a matrix or more.
@@ -81,7 +82,8 @@ class LayerProbe:
             of a training loop do nothing.
         seed: of these choices.
 
-    A layer whose output holds NaN or infinity has NaN for all metrics. What is measured needs no gradient, changes no
+    A layer whose output holds NaN or infinity has NaN for all metrics, and one whose output has no pure map (samples of
+    different labels that coincide, or values too large) has NaN for "pure_entropy". What is measured needs no gradient, changes no
     random state, mode or buffer of the model.
 
     Raises:
@@ -241,7 +243,8 @@ class LayerProbe:
 
     def _measure(self, epoch: float, outputs: dict[str, Tensor], y: Tensor) -> list[dict[str, Any]]:
         new = ProbeHistory()
-        with torch.no_grad():
+        # Weights that are parametrised are computed when they are read, which may move buffers.
+        with _undisturbed(self.model, training=False), torch.no_grad():
             for layer, z in outputs.items():
                 if layer == "" and NORMALISER in self._metrics:
                     self._add_normaliser(new, epoch, z)
@@ -305,6 +308,13 @@ class LayerProbe:
         return self.history.plot(target, metric, by=by)
 
 
+def _pure_entropy(z: Tensor, y: Tensor) -> float:
+    try:
+        return float(pure_entropy(z, y))
+    except NoPureMapError:
+        return float("nan")
+
+
 def _metrics(metrics: Any) -> dict[str, Metric | None]:
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise TypeError(f"{OP}: metrics must be a sequence of names and functions, got {metrics!r}")
@@ -347,11 +357,19 @@ def _call(model: nn.Module, inputs: Any) -> None:
             model(moved(inputs))
 
 
+def _copied(module: nn.Module) -> dict[str, tuple[Tensor | None, Tensor | None]]:
+    """The buffers of a module by name, and what they hold; None for what has no shape yet."""
+    return {
+        name: (buffer, None if buffer is None or is_lazy(buffer) else buffer.clone())
+        for name, buffer in module._buffers.items()
+    }
+
+
 @contextmanager
 def _undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
     """Evaluation (or training) mode inside; modes, buffers and random states are as before afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
+    buffers = [(module, _copied(module)) for module in model.modules()]
     devices = {x.device.index for x in (*model.parameters(), *model.buffers()) if x.device.type == "cuda"}
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=sorted(devices)):
@@ -362,7 +380,11 @@ def _undisturbed(model: nn.Module, training: bool) -> Iterator[None]:
             for module, mode in modes:
                 module.training = mode
             with torch.no_grad():
-                for buffer, value in buffers:
-                    buffer.copy_(value)
+                for module, saved in buffers:
+                    module._buffers.clear()
+                    for name, (buffer, value) in saved.items():
+                        module._buffers[name] = buffer
+                        if buffer is not None and value is not None and not torch.equal(buffer, value):
+                            buffer.copy_(value)
             random.setstate(python)
             np.random.set_state(numpy)

@@ -17,6 +17,10 @@ from effdl_fast.ops._arguments import integer, number
 LARGEST = 1e150
 
 
+class NoPureMapError(ValueError):
+    """No map of these samples is pure in float64 distances."""
+
+
 @dataclass(frozen=True, eq=False)
 class PureVoronoi:
     """A pure Voronoi map V(X; Y): every sample's nearest centroid has its label, and no other label's is as near.
@@ -158,10 +162,10 @@ def _checked(op: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Tensor]:
     x = samples(op, "x", x)
     found, owner = classes(op, y, x)
     if x.dtype is torch.float64 and x.numel() and float(x.abs().max()) > LARGEST:
-        raise ValueError(f"{op}: x must not be larger than {LARGEST:g}, or squared distances overflow")
+        raise NoPureMapError(f"{op}: x must not be larger than {LARGEST:g}, or squared distances overflow")
     if (pair := contradiction(x, owner)) is not None:
         first, second = pair
-        raise ValueError(
+        raise NoPureMapError(
             f"{op}: rows {first} and {second} of x are equal, but their labels are {found[owner[first]].item()} and "
             f"{found[owner[second]].item()}: no map of them is pure"
         )
@@ -208,7 +212,9 @@ def _made_pure(op: str, x: Tensor, found: Tensor, owner: Tensor, centroids: Tens
             chosen.setdefault((cell, label), row)
         places = list(chosen.values())
         if again := added.intersection(places):
-            raise ValueError(f"{op}: row {min(again)} of x is too near to one of another label for float64 distances")
+            raise NoPureMapError(
+                f"{op}: row {min(again)} of x is too near to one of another label for float64 distances"
+            )
         added.update(places)
         keep = torch.ones(len(centroids), dtype=torch.bool, device=x.device)
         for place in places:
