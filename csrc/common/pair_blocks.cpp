@@ -14,11 +14,11 @@ namespace {
 constexpr int64_t kWords = 1024;  // of a point that are multiplied in one go: a panel of them stays in the second cache
 }
 
-Stripe::Stripe(const Frame& frame)
+Stripe::Stripe(const Frame& frame, int64_t most)
     : frame_(frame),
       depth_(frame.depth()),
       head_((depth_ - 1) / kWords * kWords),
-      words_(aligned_words(kBlock * depth_)),
+      words_(aligned_words((most + kRows - 1) / kRows * kRows * depth_)),
       base_(kBlock),
       values_(head_ > 0 ? kBlock * kPanel : kValues) {}
 

@@ -18,6 +18,14 @@ constexpr int64_t kBlock =
     192;  // points whose words a core keeps near while others pass: a multiple of kPanel and kRows
 constexpr int64_t kChunk = 768;  // points that pass in one task: a multiple of kBlock
 
+constexpr int64_t kMostPoints = 1 << 17;  // of a block, whatever the memory: its tasks are listed
+
+// How many points a block has if memory suffices for `count`: whole panels, one at least.
+inline int64_t block_size(int64_t count) {
+  const int64_t unit = count >= kBlock ? kBlock : pair_tile::kPanel;
+  return std::min(kMostPoints / kBlock * kBlock, std::max(unit, count / unit * unit));
+}
+
 struct FreeWords {
   void operator()(pair_tile::Word* p) const { std::free(p); }
 };
@@ -55,7 +63,8 @@ struct Panels {
 // multiplied in one go.
 class Stripe {
  public:
-  explicit Stripe(const Frame& frame);
+  // most: of the points that are loaded at once, up to kBlock.
+  Stripe(const Frame& frame, int64_t most);
   // Points [first, first + count) of `from`; first is a multiple of kPanel.
   void load(const Panels& from, int64_t first, int64_t count);
   int64_t parts() const { return (count_ + pair_tile::kRows - 1) / pair_tile::kRows; }

@@ -15,6 +15,7 @@ namespace effdl {
 namespace {
 
 constexpr double kUnit = 0x1p-24;          // of rounding to float32
+constexpr double kNoFraction = 0x1.8p52;   // a double of this size holds integers only
 constexpr double kLeastSquare = 0x1p-900;  // below, products of float64 features lose digits
 constexpr double kNothingKnown = 0x1p60;   // beside similarities, which are 1 at most
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -54,19 +55,24 @@ Survey survey(const Points& points) {
     const ExactFloats exact;
     std::vector<double> sum(static_cast<size_t>(dims), 0.0);
     double largest = 0;
+    bool integers = true;
     with_type(points, [&](const auto* x) {
       for (int64_t i = begin; i < end; ++i) {
         double row = 0;
+        int fractions = 0;
         for (int64_t k = 0; k < dims; ++k) {
           const double value = value_of(x[i * dims + k]);
           sum[static_cast<size_t>(k)] += value;
           row = std::max(row, std::abs(value));
+          fractions |= (value + kNoFraction) - kNoFraction != value;
         }
         largest = std::max(largest, row);
+        integers = integers && fractions == 0;
       }
     });
     const std::lock_guard<std::mutex> lock(mutex);
     seen.largest = std::max(seen.largest, largest);
+    seen.integers = seen.integers && integers;
     for (size_t k = 0; k < sum.size(); ++k) total[k] += sum[k];
   };
   parallel_for(0, points.n, grain(dims), body);
@@ -91,9 +97,11 @@ Survey survey(const Points& points) {
 Frame::Frame(const Points& points, const Survey& seen, Metric metric, Arithmetic arithmetic)
     : metric_(metric), arithmetic_(arithmetic), dims_(points.dims) {
   const bool has_bf16 = pair_tile::bf16_kernels() != nullptr;
-  // Integers from -128 to 127 are exact in bfloat16.
-  const bool exact_bf16 = (points.dtype == Dtype::u8 && metric != Metric::cosine) ||
-                          (points.dtype == Dtype::bf16 && metric == Metric::inner_product);
+  // Integers, less an integer, up to 256 are exact in bfloat16.
+  const bool integers = seen.integers && metric != Metric::cosine;
+  const double range = points.dtype == Dtype::u8 ? seen.largest : 2 * seen.largest;
+  const bool exact_bf16 =
+      (integers && range <= 256) || (points.dtype == Dtype::bf16 && metric == Metric::inner_product);
   if (arithmetic_ == Arithmetic::automatic) {
     arithmetic_ = has_bf16 && (exact_bf16 || points.dims >= 8) ? Arithmetic::bfloat16 : Arithmetic::float32;
   }
@@ -113,10 +121,12 @@ Frame::Frame(const Points& points, const Survey& seen, Metric metric, Arithmetic
   bound_ = 1.05 * kUnit * (2.0 * static_cast<double>(dims_) + 24.0);
   if (!precise_) bound_ += 1.01 * 0x1p-7;                   // 2^-8 of each factor
   least_ = (static_cast<double>(dims_) + 16.0) * 0x1p-120;  // subnormal numbers
+  // Sums of integers, of which float32 rounds none.
+  if (integers && 2.0 * static_cast<double>(dims_) * range * range < 0x1p23) bound_ = least_ = 0;
   if (metric == Metric::l2) {
     centre_.resize(static_cast<size_t>(dims_));
     for (size_t k = 0; k < centre_.size(); ++k) {
-      centre_[k] = points.dtype == Dtype::u8 ? 128.0f : static_cast<float>(seen.mean[k] * scale_);
+      centre_[k] = static_cast<float>((integers ? std::round(seen.mean[k]) : seen.mean[k]) * scale_);
     }
   } else {
     centre_.assign(static_cast<size_t>(dims_), 0.0f);
@@ -173,9 +183,9 @@ void Frame::pack(const Points& points, const int32_t* order, int64_t count, pair
   constexpr int64_t kStrip = 16;
   auto body = [&](int64_t begin, int64_t end) {
     const ExactFloats exact;
-    std::vector<float> rows(static_cast<size_t>(kStrip * 2 * depth_), 0.0f);
     const bool halves = arithmetic_ == Arithmetic::bfloat16;
-    const int64_t stride = 2 * depth_;
+    const int64_t stride = halves ? 2 * depth_ : depth_;
+    std::vector<float> rows(static_cast<size_t>(kStrip * stride), 0.0f);
     for (int64_t strip = begin; strip < end; ++strip) {
       const int64_t first = strip * kStrip;
       for (int64_t r = 0; r < kStrip; ++r) {
@@ -221,7 +231,7 @@ Distances::Distances(const Points& a, const Points& b, const Frame& frame)
     parallel_for(0, points.n, grain(points.dims), body);
   };
   norms(a_, a_norms_);
-  if (b_.data != a_.data) norms(b_, b_norms_);
+  if (!same_points(a_, b_)) norms(b_, b_norms_);
 }
 
 }  // namespace effdl

@@ -5,8 +5,8 @@
 // x scaled by a power of two (l2: and shifted by the mean, cosine: divided by their norm), h = |c|^2 / 2 and
 //     base = -(1 - g) h (l2), g h (inner product), g / 2 (cosine),
 // -v = h_a + h_b - <a, b> - g (h_a + h_b) for l2, and v + slack_a + slack_b with slack = 2 g h bounds it from the other
-// side. g covers every rounding: of c and h, of a chain of `dims` multiply-adds that starts at the bases, and of c to
-// bfloat16 where that is used.
+// side. g covers every rounding (0 where there is none, as for sums of small integers): of c and h, of a chain of
+// `dims` multiply-adds that starts at the bases, and of c to bfloat16 where that is used.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -26,10 +26,13 @@ struct Points {
   const void* at(int64_t i) const { return static_cast<const char*>(data) + i * dims * dtype_size(dtype); }
 };
 
+inline bool same_points(const Points& a, const Points& b) { return a.data == b.data && a.n == b.n; }
+
 // What one look at all points tells.
 struct Survey {
   int64_t bad_row = -1;  // the first with NaN or infinity
   double largest = 0;    // absolute value
+  bool integers = true;  // nothing else
   std::vector<double> mean;
 };
 Survey survey(const Points& points);

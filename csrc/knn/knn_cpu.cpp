@@ -65,7 +65,8 @@ class Candidates {
       const int32_t key = of(row)[i].key;
       measured.push_back({distance_(first_ + row, key), key});
     }
-    std::partial_sort(measured.begin(), measured.begin() + k_, measured.end());
+    const int64_t sorted = std::min(k_, static_cast<int64_t>(measured.size()));
+    std::partial_sort(measured.begin(), measured.begin() + sorted, measured.end());
   }
 
  private:
@@ -107,8 +108,8 @@ struct Task {
 };
 
 struct Scratch {
-  explicit Scratch(const Frame& frame)
-      : stripe(frame), limit(kBlock), never(kPanel, std::numeric_limits<float>::infinity()) {}
+  Scratch(const Frame& frame, int64_t most)
+      : stripe(frame, most), limit(kBlock), never(kPanel, std::numeric_limits<float>::infinity()) {}
   Stripe stripe;
   std::vector<float> limit, never;
   std::vector<Neighbour> measured;
@@ -165,10 +166,11 @@ Arithmetic knn_cpu(const Points& queries, const Points& keys, const KnnOptions& 
   record_kernel("knn", simd_name(simd_level()));
   Survey seen = survey(keys);
   bad->key = seen.bad_row;
-  if (queries.data != keys.data) {
+  if (!same_points(queries, keys)) {
     const Survey other = survey(queries);
     bad->query = other.bad_row;
     seen.largest = std::max(seen.largest, other.largest);
+    seen.integers = seen.integers && other.integers;
   } else {
     bad->query = bad->key;
   }
@@ -183,10 +185,9 @@ Arithmetic knn_cpu(const Points& queries, const Points& keys, const KnnOptions& 
   std::iota(order.begin(), order.end(), 0);
 
   const int64_t per_point = frame.depth() * static_cast<int64_t>(sizeof(pair_tile::Word)) + 8;
-  const auto blocks = [](int64_t count) { return std::max<int64_t>(kBlock, count / kBlock * kBlock); };
   const int64_t per_query = per_point + Candidates::capacity(k) * static_cast<int64_t>(sizeof(Candidate)) + 12;
-  const int64_t row_size = std::min(queries.n, blocks(options.max_workspace / 2 / per_query));
-  const int64_t col_size = std::min(keys.n, blocks(options.max_workspace / 2 / per_point));
+  const int64_t row_size = std::min(queries.n, block_size(options.max_workspace / 2 / per_query));
+  const int64_t col_size = std::min(keys.n, block_size(options.max_workspace / 2 / per_point));
   Panels rows, cols;
   rows.reserve(frame, row_size);
   cols.reserve(frame, col_size);
@@ -204,7 +205,7 @@ Arithmetic knn_cpu(const Points& queries, const Points& keys, const KnnOptions& 
       }
       slack = std::max(slack, *std::max_element(cols.slack.begin(), cols.slack.begin() + cols.count));
       for_each_task(
-          tasks, [&] { return Scratch(frame); },
+          tasks, [&] { return Scratch(frame, height); },
           [&](const Task& task, Scratch& s) {
             search(frame, rows, cols, slack, options.exclude_self, task, candidates, s);
           });
@@ -216,7 +217,9 @@ Arithmetic knn_cpu(const Points& queries, const Points& keys, const KnnOptions& 
         candidates.measure(r, found);
         for (int64_t i = 0; i < k; ++i) {
           const int64_t at = (row + r) * k + i;
-          const Neighbour& neighbour = found[static_cast<size_t>(i)];
+          // Fewer only where features became NaN meanwhile.
+          const bool there = i < static_cast<int64_t>(found.size());
+          const Neighbour neighbour = there ? found[static_cast<size_t>(i)] : Neighbour{std::nan(""), -1};
           const double value = shown(neighbour.distance, options.metric, frame.exact_scale());
           indices[at] = neighbour.key;
           if (queries.dtype == Dtype::f64) {

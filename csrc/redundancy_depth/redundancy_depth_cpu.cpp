@@ -76,7 +76,7 @@ struct Side {
 };
 
 struct Scratch {
-  explicit Scratch(const Frame& frame) : stripe(frame), rows(kBlock), cols(kChunk) {}
+  Scratch(const Frame& frame, int64_t most) : stripe(frame, most), rows(kBlock), cols(kChunk) {}
   Stripe stripe;
   Side rows, cols;
   int64_t distances = 0;
@@ -155,8 +155,8 @@ bool Search::run(const Frame& frame, const Rows& set, bool counting) {
   given_up_ = false;
   const int64_t per_point = frame.depth() * static_cast<int64_t>(sizeof(pair_tile::Word)) + 8;
   const int64_t most = max_workspace_ / per_point;
-  const bool at_once = set.triangular && n_ + kPanel <= most;
-  const int64_t size = at_once ? n_ : std::min(n_, std::max<int64_t>(kBlock, most / 2 / kBlock * kBlock));
+  const bool at_once = set.triangular && n_ + kPanel <= std::min(most, kMostPoints);
+  const int64_t size = at_once ? n_ : std::min(n_, block_size(most / 2));
   Panels rows, cols;
   rows.reserve(frame, std::min(size, set.n));
   if (!at_once) cols.reserve(frame, size);
@@ -194,7 +194,7 @@ std::vector<Task> Search::tasks_of(const Part& part) const {
 
 void Search::run_part(const Part& part) {
   for_each_task(
-      tasks_of(part), [&] { return Scratch(part.frame); },
+      tasks_of(part), [&] { return Scratch(part.frame, std::min(kBlock, part.rows.count)); },
       [&](const Task& task, Scratch& scratch) {
         if (!given_up_) run_task(part, task, scratch);
       });

@@ -14,7 +14,8 @@ from torch import Tensor
 from effdl_fast.ops._arguments import FLOATS, dense, dtype_name, integer
 
 METRICS = ("l2", "cosine", "inner_product")
-LABELS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+LABELS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+          torch.bool)  # fmt: skip
 DEFAULT_WORKSPACE = 48 << 20  # bytes
 LEAST_WORKSPACE = 1 << 20
 

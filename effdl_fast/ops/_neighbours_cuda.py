@@ -76,7 +76,7 @@ def make_centre(features: Tensor, frame: Frame) -> Tensor:
     if frame.metric != "l2":
         return features.new_zeros(dims, dtype=torch.float32)
     if features.dtype is torch.uint8:
-        return features.new_full((dims,), 128.0, dtype=torch.float32)
+        return (features.sum(dim=0, dtype=torch.float64) / n).round().float()
     mean = features.sum(dim=0, dtype=torch.float64) / n
     return (mean * frame.scale).float().nan_to_num(0.0, 0.0, 0.0)  # a sum may overflow
 
@@ -194,7 +194,7 @@ def _knn_tile(m: int, n: int, dims: int, k: int, space: int) -> tuple[int, int]:
 
     def fits(other: int, per_other: int, per_point: int) -> int:
         count = max(0, space - other * per_other) // (4 * other + per_point)
-        return count // SIDE * SIDE if count >= SIDE else max(1, count)
+        return max(SIDE, count // SIDE * SIDE)  # smaller tiles would take forever
 
     side = tile_size(dims + k, space)
     height = min(m, side)

@@ -49,7 +49,7 @@ def _run(features: Tensor, labels: Tensor, k: int, metric: str, space: int) -> T
     if features.is_cuda:
         return redundancy_depth_cuda(OP, features, labels, metric, space) >= k
     depth = torch.empty(features.shape[0], dtype=torch.int32)
-    _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space, k)
+    _C.redundancy_depth(features.resolve_neg().contiguous(), labels.long().contiguous(), depth, metric, space, k)
     return depth >= k
 
 

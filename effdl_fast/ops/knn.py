@@ -99,7 +99,15 @@ def _run(queries: Tensor, keys: Tensor, k: int, metric: str, exclude_self: bool,
         return knn_cuda(queries, keys, k, metric, exclude_self, space)
     distances = queries.new_empty((queries.shape[0], k), dtype=_distance_dtype(queries))
     indices = queries.new_empty((queries.shape[0], k), dtype=torch.int64)
-    _C.knn(queries.contiguous(), keys.contiguous(), distances, indices, metric, exclude_self, space)
+    _C.knn(
+        queries.resolve_neg().contiguous(),
+        keys.resolve_neg().contiguous(),
+        distances,
+        indices,
+        metric,
+        exclude_self,
+        space,
+    )
     return distances, indices
 
 

@@ -64,7 +64,7 @@ def _run(features: Tensor, labels: Tensor, metric: str, space: int) -> Tensor:
     if features.is_cuda:
         return redundancy_depth_cuda(OP, features, labels, metric, space)
     depth = torch.empty(features.shape[0], dtype=torch.int32)
-    _C.redundancy_depth(features.contiguous(), labels.long().contiguous(), depth, metric, space)
+    _C.redundancy_depth(features.resolve_neg().contiguous(), labels.long().contiguous(), depth, metric, space)
     return depth
 
 
@@ -84,7 +84,7 @@ def redundancy_depth_ref(
     check_metric(OP, metric)
     space = check_workspace(OP, max_workspace)
     check_finite(OP, "features", features)
-    n = features.shape[0]
+    n, labels = features.shape[0], labels.long()
     depth = torch.empty(n, dtype=torch.int32, device=features.device)
     rows = rows_at_once(n, features, space)
     for begin in range(0, n, rows):

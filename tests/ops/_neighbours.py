@@ -60,14 +60,14 @@ class TakesLabels:
 
     def test_nonfinite_features(self, op, backend):
         nonfinite_points(op, backend, "features", lambda x: self.call(op, x, torch.arange(len(x), device=x.device) % 3))
-        with pytest.raises(ValueError, match=f"{op.name}|redundancy_depth: row 1 of features"):
+        with pytest.raises(ValueError, match=f"({op.name}|redundancy_depth): row 1 of features"):
             op.ref(torch.tensor([[1.0], [torch.nan]]), torch.zeros(2).long(), *self.arguments)
 
     def test_wrong_labels(self, op):
         x = torch.zeros(4, 2)
         with pytest.raises(TypeError, match=f"{op.name}: labels must be a torch.Tensor, got list"):
             self.call(op, x, [0, 1, 2, 3])
-        for dtype in (torch.float32, torch.uint16, torch.complex64):
+        for dtype in (torch.float32, torch.complex64, torch.float16):
             with pytest.raises(TypeError, match=f"{op.name}: labels must be integers, got {str(dtype)[6:]}"):
                 self.call(op, x, torch.zeros(4).to(dtype))
         for shape in ((3,), (4, 1), ()):
@@ -83,7 +83,8 @@ class TakesLabels:
         for dtype in LABELS[:-1]:
             info = torch.iinfo(dtype)
             names = torch.tensor([info.max, info.min, 5], dtype=dtype)
-            assert torch.equal(self.call(op, x, names[y].to(backend.device)), wanted)
+            named = torch.stack([names[i] for i in y.tolist()])  # unsigned tensors cannot be indexed
+            assert torch.equal(self.call(op, x, named.to(backend.device)), wanted)
 
     def test_metric(self, op):
         for function in (op.run, op.ref):

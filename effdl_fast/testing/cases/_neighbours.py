@@ -51,6 +51,8 @@ KINDS: dict[str, Callable[[int, int, Tensor, Generator], Tensor]] = {
     "relu": lambda n, d, y, g: torch.randn(n, d, generator=g).relu() + 3,
     "zeros": lambda n, d, y, g: torch.zeros(n, d),
     "huge": lambda n, d, y, g: torch.randn(n, d, generator=g) * 1e4,
+    "bits": lambda n, d, y, g: torch.randint(2, (n, d), generator=g).float(),
+    "black_and_white": lambda n, d, y, g: 255.0 * torch.randint(2, (n, d), generator=g),
     "pixels": lambda n, d, y, g: torch.randint(256, (n, d), generator=g).float(),
 }
 
@@ -103,7 +105,7 @@ SIZES = [
 def specs(**options: Any) -> list[Spec]:
     one = {"dtypes": (torch.float32,)}
     by_size = [Spec(f"gaussian_{n}x{d}", n=n, d=d, options=options) for n, d in SIZES]
-    by_kind = [Spec(kind, kind, options=options) for kind in KINDS if kind != "gaussian"]
+    by_kind = [Spec(kind, kind, options=options) for kind in KINDS if kind not in ("gaussian", "black_and_white")]
     by_layout = [Spec(layout, layout=layout, options=options, flags=one) for layout in LAYOUTS]
     return [
         *by_size,
@@ -116,12 +118,14 @@ def specs(**options: Any) -> list[Spec]:
         Spec("classes_of_one", classes=100_000, n=150, options=options, flags=one),
         Spec("uint8", "pixels", dtype=torch.uint8, n=300, d=50, options=options, flags=one),
         Spec("uint8_ties", "ties", dtype=torch.uint8, n=300, d=5, options=options, flags=one),
+        Spec("uint8_extremes", "black_and_white", dtype=torch.uint8, n=90, d=2100, options=options, flags=one),
+        Spec("uint8_bits", "bits", dtype=torch.uint8, n=300, d=30, options=options, flags=one),
         Spec("threads", "clusters", n=2500, d=40, classes=10, options=options, flags={"test": False}),
     ]
 
 
 # Where different vectors have mathematically equal cosines, float64 rounds them one way or the other.
-UNEQUAL_COSINES = ("ties", "pixels")
+UNEQUAL_COSINES = ("ties", "pixels", "bits", "black_and_white")
 
 
 def neighbour_cases(make: Callable[[Spec, Tensor, Tensor], Call], *more: Spec) -> list[Case]:
