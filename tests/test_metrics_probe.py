@@ -221,6 +221,34 @@ def test_hooks_hold_nothing_between_measurements_and_go_on_close(net, data):
         stepping.step(y)
 
 
+def test_calls_without_the_model_do_not_fill_the_memory(net, data):
+    x, y = data
+    probe = LayerProbe(net, nn.Module, every=1)
+    for _ in range(100):
+        for module in net:
+            module(x if module is net[0] else torch.ones(120, getattr(module, "in_features", 3)))
+    kept = [len(outputs) for outputs in probe._capture._outputs.values()]
+    assert max(kept) <= 64 and sum(kept) == 256 + 5
+    net(x)  # begins anew
+    assert [len(outputs) for outputs in probe._capture._outputs.values()] == [1] * 6
+    assert {row["layer"] for row in probe.step(y)} == {"", "0", "1", "2", "3", "4"}
+
+
+def test_of_many_calls_the_first_are_measured(data):
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.Tanh()
+
+        def forward(self, x):
+            for _ in range(70):
+                x = self.act(x)
+            return x
+
+    rows = LayerProbe(Loop(), metrics=["conditional_entropy"]).record(0, *data, batch_size=50)
+    assert [row["layer"] for row in rows] == ["act", *(f"act#{call}" for call in range(2, 65))]
+
+
 # ---- models of all kinds ----
 
 

@@ -18,6 +18,7 @@ ACTIVATIONS = (
     nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softplus, nn.Softsign, nn.LogSigmoid,
     nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Threshold, nn.GLU,
 )  # fmt: skip
+CALLS, MORE_CALLS = 64, 256  # kept of one module; and of all, not counting the first of each
 MAPS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
@@ -74,6 +75,8 @@ class Capture:
     """Hooks on submodules that keep a copy of the first rows of what they return, while armed.
 
     A module that is called several times in a forward pass has an output for each call: "name", "name#2", ...
+    Kept are the first CALLS of a module, and MORE_CALLS beyond the first of each of all modules: a submodule that is
+    called without the model, which alone begins a new forward pass, does not fill the memory.
     Flattened outputs of more than max_features units are reduced to so many, drawn once for each width from `seed`.
     """
 
@@ -136,6 +139,8 @@ class Capture:
         if found is None or found.dim() == 0:
             raise TypeError(f"{OP}: layer {name!r} returns no tensor with samples; choose other layers")
         key = (name, str(found.device))
+        if self._full(key):
+            return
         with torch.no_grad():
             flat = found.detach()[: self.max_samples]
             flat = flat[:, None] if flat.dim() == 1 else flat.flatten(1)
@@ -145,6 +150,11 @@ class Capture:
                 flat = flat.clone()  # what follows may work in place
         self._outputs.setdefault(key, []).append(flat)
         self._rows.setdefault(key, []).append(found.shape[0])
+
+    def _full(self, key: tuple[str, str]) -> bool:
+        calls = len(self._outputs.get(key, ()))
+        more = sum(len(kept) - 1 for (_, device), kept in self._outputs.items() if device == key[1])
+        return calls >= CALLS or (calls > 0 and more >= MORE_CALLS)
 
     def _columns_of(self, width: int, device: torch.device) -> Tensor:
         key = (width, str(device))

@@ -58,7 +58,11 @@ class LayerProbe:
     ...     probe.step(y)                          # measures every 100th batch
     ...     optimizer.step()
 
-    Takes layers x max_samples x max_features elements while it measures, and nothing but the numbers afterwards.
+    Memory while it measures: what is kept of the layers, up to max_samples x max_features elements of each call in
+    the dtype of the output. `record` takes on top of it what is kept of one batch, a second copy of the largest layer,
+    and all units of one batch of a layer whose output is not contiguous. Each metric adds its own, one layer at a time:
+    several float64 copies of a layer in the worst case. Afterwards nothing but the numbers is held. While it waits for
+    `step`, the outputs of the last forward pass are held.
 
     Args:
         model: any module, also within DataParallel, DistributedDataParallel or torch.compile. Layers are named as in
@@ -66,8 +70,9 @@ class LayerProbe:
         layers: the layers to look at: names as `named_modules` has them ("" is the model's output) or patterns of them
             ("blocks.*.act"), modules, types of modules, a function (name, module) -> bool, or a list of such. None:
             all activation modules (ReLU, GELU, tanh, ...), or where there are none all linear and convolution layers.
-            A layer that is called several times in a forward pass has a row for each call: "act", "act#2", ... One
-            that is not called has none. Of an output with several tensors the first is taken.
+            A layer that is called several times in a forward pass has a row for each call: "act", "act#2", ... up to
+            64 calls, and of all layers together up to 256 calls that are not the first; later ones are not looked at.
+            A layer that is not called has none. Of an output with several tensors the first is taken.
         metrics: names, or functions (z, y) -> number, which are recorded under their `__name__`:
             "least_squares_distance", "k_redundancy" (recorded as "k_redundancy/5" ...), "conditional_entropy" (the
             mean), "representational_entropy", "pure_entropy" (slow) of the layers' outputs; "stable_rank",
@@ -83,8 +88,8 @@ class LayerProbe:
         seed: of these choices.
 
     A layer whose output holds NaN or infinity has NaN for all metrics, and one whose output has no pure map (samples of
-    different labels that coincide, or values too large) has NaN for "pure_entropy". What is measured needs no gradient, changes no
-    random state, mode or buffer of the model.
+    different labels that coincide, or values too large) has NaN for "pure_entropy". What is measured needs no
+    gradient, changes no random state, mode or buffer of the model.
 
     Raises:
         ValueError: no such layer or metric, numbers out of range.
@@ -185,7 +190,7 @@ class LayerProbe:
                 self._arm()
         if room == self.max_samples:
             raise ValueError(f"{OP}: x holds no samples")
-        outputs = {name: torch.cat(parts) for name, parts in kept.items()}
+        outputs = {name: torch.cat(kept.pop(name)) for name in list(kept)}  # one after the other: less memory
         for name, output in outputs.items():
             if len(output) != self.max_samples - room:
                 raise ValueError(f"{OP}: layer {name!r} is not called for all samples; choose other layers")
