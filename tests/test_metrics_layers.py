@@ -81,7 +81,7 @@ def test_least_squares_distance_takes_the_quick_way_only_where_it_is_exact(monke
     answers = []
     quick = least_squares_module._moment_residual
     monkeypatch.setattr(
-        least_squares_module, "_moment_residual", lambda rows: answers.append(quick(rows)) or answers[-1]
+        least_squares_module, "_moment_residual", lambda *args: answers.append(quick(*args)) or answers[-1]
     )
     g = seeded(3)
     y = torch.randint(0, 4, (500,), generator=g)
@@ -95,6 +95,29 @@ def test_least_squares_distance_takes_the_quick_way_only_where_it_is_exact(monke
     assert float(got) == pytest.approx(lsd(reachable, one_hot(y)), rel=1e-4) and 0 < float(got) < 1e-15
     least_squares_distance(torch.cat([z, z[:, :1] + 1e-6 * z[:, 1:2]], dim=1), y)
     assert answers.pop() is None
+
+
+def test_least_squares_distance_drops_small_columns_as_the_pseudo_inverse_does():
+    g = seeded(4)
+    y = torch.randint(0, 2, (200,), generator=g)
+    z = torch.randn(200, 4, generator=g, dtype=torch.float64)
+    z[:, 3] = (y - 0.5) * 1e-18  # all that is known of y, in a column that does not count
+    expected = lsd(z, one_hot(y))
+    assert expected > 0.9
+    assert float(least_squares_distance(z, y)) == pytest.approx(expected, rel=1e-9)
+    assert float(least_squares_distance(z, y, rtol=200 * 2.2e-16)) == pytest.approx(expected, rel=1e-9)
+    z[:, 3] *= 1e14  # now it does
+    assert float(least_squares_distance(z, y)) == pytest.approx(lsd(z, one_hot(y)), rel=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-147, 1e-160, 1e-170, 1e150])
+def test_least_squares_distance_of_any_magnitude(scale):
+    g = seeded(4)
+    y = torch.randint(0, 3, (200,), generator=g)
+    z = torch.randn(200, 5, generator=g, dtype=torch.float64)
+    z[:, 2] = 0
+    expected = float(least_squares_distance(z, y))
+    assert float(least_squares_distance(z * scale, y)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_least_squares_distance_of_rows_that_are_independent_is_zero():

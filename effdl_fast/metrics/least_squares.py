@@ -16,6 +16,7 @@ OP = "least_squares_distance"
 EPS = torch.finfo(torch.float64).eps
 # The moments square the condition number. Their answer stands where the bound on its error is below this share of it.
 TRUSTED = 1e-9
+SMALL = 1e-290  # moments below have lost digits to underflow, or all
 
 
 def least_squares_distance(z: Any, y: Any, *, bias: bool = False, rtol: float | None = None) -> Tensor:
@@ -26,7 +27,8 @@ def least_squares_distance(z: Any, y: Any, *, bias: bool = False, rtol: float | 
 
     Computed in float64 from the values as given, without a pseudo-inverse: from the triangular factor of [Z Y], built
     up from blocks of rows, and its singular values; or, where m > 4 f, from the moments Z'Z, Z'Y and Y'Y by Cholesky,
-    if a bound on the error (from the condition number of Z'Z with unit columns) is below 1e-9 of the result. For m < f
+    if a bound on the error (from the condition number of Z'Z with unit columns) is below 1e-9 of the result and no
+    singular value can be one that counts as 0. For m < f
     the factor is that of Z', and the distance is 0 where the rows of Z are linearly independent.
     Takes memory for a block of rows and a few matrices of the smaller side of Z in float64.
 
@@ -55,7 +57,7 @@ def least_squares_distance(z: Any, y: Any, *, bias: bool = False, rtol: float | 
     if m < f:
         residual = _wide_residual(rows, cut)
     else:
-        quick = _moment_residual(rows) if m > 4 * f and rtol is None else None
+        quick = _moment_residual(rows, cut) if m > 4 * f and rtol is None else None
         residual = _tall_residual(rows, cut) if quick is None else quick
     return residual / m
 
@@ -99,14 +101,18 @@ class _Rows:
         return blocks(self.m, self.f + self.c)
 
 
-def _moment_residual(rows: _Rows) -> Tensor | None:
-    """||Y - Z Z^+ Y||^2 from the moments, or None where their error may be too large."""
+def _moment_residual(rows: _Rows, cut: float) -> Tensor | None:
+    """||Y - Z Z^+ Y||^2 from the moments; None where their error may be too large, or a singular value of Z, not 0,
+    may be at or below `cut` times the largest one."""
     f, c = rows.f, rows.c
     moments = rows.z.new_zeros((f + c, f + c), dtype=torch.float64)
     for begin, end in rows.ranges():
         both = torch.cat([rows.features(begin, end), rows.target(begin, end)], dim=1)
         moments.addmm_(both.T, both)
     total = moments.diagonal()[f:].sum()
+    small = (moments.diagonal()[:f] < SMALL).nonzero()[:, 0]
+    if len(small) and any(bool((rows.features(*part)[:, small] != 0).any()) for part in rows.ranges()):
+        return None
     kept = (moments.diagonal()[:f] > 0).nonzero()[:, 0]  # dead units add nothing
     scale = moments.diagonal()[kept].sqrt()
     gram = moments[kept[:, None], kept] / (scale[:, None] * scale)
@@ -117,6 +123,9 @@ def _moment_residual(rows: _Rows) -> Tensor | None:
     values = torch.linalg.eigvalsh(gram)
     factor, failed = torch.linalg.cholesky_ex(gram)
     if int(failed) or float(values[0]) <= 0:
+        return None
+    # Z = (Z with unit columns) diag(scale): no singular value is below the one product, none is above the other.
+    if bool(values[0].sqrt() * scale.min() <= cut * values[-1].sqrt() * scale.max()):
         return None
     cross = torch.linalg.solve_triangular(factor, moments[kept, f:] / scale[:, None], upper=False)
     residual = total - cross.square().sum()
