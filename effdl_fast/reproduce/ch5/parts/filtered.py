@@ -26,7 +26,7 @@ from effdl_fast.reproduce.report import Plot, Table
 
 CHANNELS = (32, 64)  # of the two convolutions, times `width`: ours
 UNITS = 128
-BATCH = 6148  # "large mini-batches": the size that fits the thesis's fractions
+BATCH = 6148  # the thesis says "large mini-batches" here, and uses this many in sec. 6.8.2
 RECIPE: dict[str, Any] = {"output": "softmax", "optimizer": "adam", "lr": 0.001, "batch_size": 50}
 KEPT = "kept fractions"
 BASELINE = "all samples"
