@@ -291,6 +291,27 @@ def test_representational_entropy_is_that_of_the_gram_matrix():
     assert several == sorted(several, reverse=True) and several[1] == pytest.approx(several[3], rel=1e-2)
 
 
+def test_representational_entropy_of_orders_near_1_and_large():
+    z = torch.randn(50, 9, generator=seeded(12))
+    one = float(representational_entropy(z))
+    for alpha in (1 - 1e-12, 1 + 1e-15, 1 + 1e-9, 1 + 2e-6, 1 - 2e-6):
+        assert float(representational_entropy(z, alpha=alpha)) == pytest.approx(one, rel=1e-5)
+    unit = torch.nn.functional.normalize(z.double(), dim=1)
+    least = -math.log2(np.linalg.eigvalsh((unit @ unit.T / 50).numpy()).max())
+    for alpha in (400.0, 1e4, 1e8):
+        assert float(representational_entropy(z, alpha=alpha)) == pytest.approx(least * alpha / (alpha - 1), rel=1e-6)
+    assert float(representational_entropy(torch.eye(16), alpha=1e4)) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200, 1e307])
+@pytest.mark.parametrize("kernel", ["cosine", "gaussian"])
+def test_representational_entropy_of_any_magnitude(kernel, scale):
+    for shape in ((30, 4), (5, 40)):
+        z = torch.randn(*shape, generator=seeded(12), dtype=torch.float64)
+        expected = float(representational_entropy(z, kernel=kernel))
+        assert float(representational_entropy(z * scale, kernel=kernel)) == pytest.approx(expected, rel=1e-9)
+
+
 def test_representational_entropy_of_many_samples_draws_some():
     z = torch.randn(300, 4, generator=seeded(13))
     state = torch.random.get_rng_state()
@@ -411,6 +432,7 @@ def test_errors_of_options():
         (lambda: representational_entropy(z, width=-1), "width must be above 0"),
         (lambda: representational_entropy(z, kernel="rbf"), "kernel must be one of"),
         (lambda: representational_entropy(z, max_samples=0), "max_samples must be from 1"),
+        (lambda: representational_entropy(z, generator=-1), "generator, where it is a seed, must be from 0"),
         (lambda: numerical_rank(z, 1.5), "rtol must be at least 0"),
         (lambda: stable_rank(z * math.inf), "w holds NaN or infinity"),
         (lambda: softmax_normaliser(z[:0]), "not empty"),
@@ -425,6 +447,9 @@ def test_errors_of_options():
         (lambda: conditional_entropy(z, z[:, 0]), "y must be integers"),
         (lambda: k_redundancy(z, y, 2.0), "k must be an integer"),
         (lambda: stable_rank(y), "w must be"),
+        (lambda: representational_entropy(z, generator="0"), "generator must be a torch.Generator, a seed or None"),
+        (lambda: representational_entropy(z, generator=True), "generator must be a torch.Generator, a seed or None"),
+        (lambda: ef.metrics.condensed_nearest_neighbour(z, y, generator=0.5), "generator must be a torch.Generator"),
         (lambda: stable_rank(torch.ones(2, 2, dtype=torch.uint8)), "w must be float32"),
         (lambda: gradient_rms([z]), "module must be"),
     ]:

@@ -149,6 +149,21 @@ def test_any_magnitude(find, scale, dtype):
 
 
 @pytest.mark.parametrize("find", [pure_voronoi, condensed_nearest_neighbour])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_near_the_largest_of_float32(find, dtype):
+    x, y = toy("sinus 1", 60, dtype=torch.float64)
+    for shift in (0.0, 0.5, 1.0):  # one sign, both signs
+        large = ((x - shift) * 3e38).to(dtype)
+        found = find(large, y)
+        check(found, large, y)
+        assert len(found) < 30 and bool(torch.isfinite(found.centroids).all())
+        one = find(large, torch.zeros_like(y))
+        if find is pure_voronoi:
+            torch.testing.assert_close(one.centroids[0].double(), large.double().mean(0), rtol=1e-5, atol=0)
+        assert len(one) == 1 and bool(torch.isfinite(one.centroids).all())
+
+
+@pytest.mark.parametrize("find", [pure_voronoi, condensed_nearest_neighbour])
 def test_what_cannot_be_pure(find):
     x = torch.tensor([[1.0, 0.0], [2.0, 2.0], [1.0, -0.0], [2.0, 2.0]])
     with pytest.raises(ValueError, match=r"rows 0 and 2 of x are equal, but their labels are 3 and 4"):

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effdl_fast.metrics.filtering import as_tensor
-from effdl_fast.ops._arguments import FLOATS, dense, dtype_name
+from effdl_fast.metrics.filtering import Generator, as_tensor
+from effdl_fast.ops._arguments import FLOATS, dense, dtype_name, integer
 from effdl_fast.ops._neighbours import LABELS
 
 BLOCK = 4 << 20  # elements of a block that is widened to float64: 32 MiB
@@ -57,6 +57,19 @@ def classes(op: str, labels: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     if labels.dim() != 1 or len(labels) != len(x):
         raise ValueError(f"{op}: y must have shape ({len(x)},), one label for each sample, got {tuple(labels.shape)}")
     return torch.unique(labels, return_inverse=True)
+
+
+def seeded(op: str, generator: Generator) -> torch.Generator | None:
+    """A CPU generator, from one or from a seed; None stands for torch's default."""
+    if generator is None:
+        return None
+    if isinstance(generator, torch.Generator):
+        if generator.device.type != "cpu":
+            raise ValueError(f"{op}: generator must be a CPU generator, got one of {generator.device}")
+        return generator
+    if isinstance(generator, bool) or not hasattr(generator, "__index__"):
+        raise TypeError(f"{op}: generator must be a torch.Generator, a seed or None, got {type(generator).__name__}")
+    return torch.Generator().manual_seed(integer(op, "generator, where it is a seed,", generator, 0, (1 << 63) - 1))
 
 
 def blocks(rows: int, width: int, size: int = BLOCK) -> list[tuple[int, int]]:

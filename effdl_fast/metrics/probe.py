@@ -242,7 +242,11 @@ class LayerProbe:
             raise ValueError(
                 f"{OP}: y must have shape ({len(x)},), one label for each sample of x, got {tuple(y.shape)}"
             )
-        picked = draw(len(x), self.max_samples, self.seed) if len(x) > self.max_samples else torch.arange(len(x))
+        picked = (
+            draw(len(x), self.max_samples, torch.Generator().manual_seed(self.seed))
+            if len(x) > self.max_samples
+            else torch.arange(len(x))
+        )
         for part in picked.split(batch_size):
             yield x[part.to(x.device)], y[part.to(y.device)]
 

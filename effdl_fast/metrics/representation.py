@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effdl_fast.metrics._inputs import blocks, samples
+from effdl_fast.metrics._inputs import blocks, samples, seeded
 from effdl_fast.metrics.filtering import Generator
 from effdl_fast.ops._arguments import integer, number
 
 OP = "representational_entropy"
+NEAR_1 = 1e-6  # orders nearer to 1 are 1: the quotient loses its digits
 KERNELS = ("cosine", "gaussian")
 
 
@@ -39,7 +40,8 @@ def representational_entropy(
 
     Args:
         z: (m, f), or (m, ...) which is flattened: float32, float64, float16, bfloat16 or uint8.
-        alpha: order, above 0; 1 is von Neumann's entropy. Larger ones look at the largest eigenvalues only.
+        alpha: order, above 0; 1, and what is within 1e-6 of it, is von Neumann's entropy. Larger ones look
+            at the largest eigenvalues only.
         kernel: "cosine" of the angle between two samples as seen from the origin (zero samples are alike, and like no
             others); or "gaussian", exp(-d^2 / (2 s^2)) of their distance d.
         width: of "gaussian": s as a share of the root mean square distance of the samples, above 0.
@@ -52,7 +54,7 @@ def representational_entropy(
 
     Raises:
         ValueError: no samples, NaN or infinity (the message names the row), numbers out of range.
-        TypeError: wrong dtypes.
+        TypeError: wrong dtypes or types.
     """
     alpha, width = number(OP, "alpha", alpha), number(OP, "width", width)
     if alpha <= 0:
@@ -62,21 +64,21 @@ def representational_entropy(
     if kernel not in KERNELS:
         raise ValueError(f"{OP}: kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
     most = integer(OP, "max_samples", max_samples, 1, 1 << 15)
+    drawing = seeded(OP, generator)
     z = samples(OP, "z", z)
     if len(z) > most:
-        z = z[draw(len(z), most, generator).to(z.device)]
+        z = z[draw(len(z), most, drawing).to(z.device)]
     gram = _cosine(z) if kernel == "cosine" else _gaussian(z, width)
     share = torch.linalg.eigvalsh(gram / len(z)).clamp(min=0)
     share = share / share.sum()
-    if alpha == 1:
+    if abs(alpha - 1) < NEAR_1:
         return torch.special.entr(share).sum() / math.log(2)
-    return (share.pow(alpha).sum().log2() / (1 - alpha)).clamp(min=0)
+    # By logarithms: powers of a large order underflow.
+    return (torch.logsumexp(alpha * share.log(), dim=0) / ((1 - alpha) * math.log(2))).clamp(min=0)
 
 
-def draw(n: int, count: int, generator: Generator) -> Tensor:
+def draw(n: int, count: int, generator: torch.Generator | None) -> Tensor:
     """Ascending indices of `count` of n samples."""
-    if isinstance(generator, int):
-        generator = torch.Generator().manual_seed(generator)
     return torch.randperm(n, generator=generator)[:count].sort().values
 
 
@@ -87,7 +89,7 @@ def _cosine(z: Tensor) -> Tensor:
     for begin, end in blocks(m, f):
         block = z[begin:end].double()
         largest[begin:end] = block.abs().amax(dim=1) if f else 0  # so that no square overflows
-        scaled = block / largest[begin:end, None].clamp(min=torch.finfo(torch.float64).tiny)
+        scaled = block / torch.where(largest[begin:end] > 0, largest[begin:end], 1)[:, None]
         norms[begin:end] = torch.linalg.vector_norm(scaled, dim=1)
     zero = largest == 0
     inverse = torch.where(zero, 0, 1 / norms)[:, None]
@@ -109,8 +111,10 @@ def _cosine(z: Tensor) -> Tensor:
 def _gaussian(z: Tensor, width: float) -> Tensor:
     m, f = z.shape
     squares = z.new_zeros((m, m), dtype=torch.float64)
+    largest = z.abs().amax().double() if f else z.new_ones((), dtype=torch.float64)  # so that no square overflows
+    largest = torch.where(largest > 0, largest, 1)
     for begin, end in blocks(f, m):
-        part = z[:, begin:end].double()
+        part = z[:, begin:end].double() / largest
         squares += torch.cdist(part, part, compute_mode="donot_use_mm_for_euclid_dist").square()
     scale = squares.mean() * 2 * width**2
     return torch.where(squares > 0, (-squares / scale).exp(), 1.0)

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effdl_fast.metrics._inputs import classes, entropy_bits, samples
+from effdl_fast.metrics._inputs import classes, entropy_bits, samples, seeded
 from effdl_fast.metrics._prototypes import Search
 from effdl_fast.metrics._purity import assign, contradiction, impure
 from effdl_fast.metrics.filtering import Generator
 from effdl_fast.ops._arguments import integer, number
 
 LARGEST = 1e150
+LARGE = 1e30  # of float32
 
 
 class NoPureMapError(ValueError):
@@ -91,16 +92,19 @@ def pure_voronoi(x: Any, y: Any, *, effort: float = 2.0, restarts: int = 1, seed
         raise ValueError(f"{op}: effort must not be negative, got {effort}")
     restarts, seed = integer(op, "restarts", restarts, 1, 1 << 20), integer(op, "seed", seed, 0, (1 << 62) - 1)
     x, found, owner = _checked(op, x, y)
-    points, centre, scale = _normalised(_stored(x))
+    stored, shrink = _within_range(_stored(x))
+    points, centre, scale = _normalised(stored)
     if len(found) == 1:
-        return _finished(x, found, centre[None], owner[:1])
+        return _finished(x, found, centre[None] / shrink, owner[:1])
+    most = torch.finfo(points.dtype).max * shrink
     order = owner.argsort(stable=True)
     points = points[order]
     maps = []
     for turn in range(restarts):
         generator = torch.Generator().manual_seed(seed + turn) if turn else None
         state = Search(points, owner[order], len(found), generator).run(effort)
-        maps.append(_made_pure(op, x, found, owner, state.centroids * scale + centre, state.labels))
+        centroids = (state.centroids * scale + centre).clamp(-most, most) / shrink
+        maps.append(_made_pure(op, x, found, owner, centroids, state.labels))
     if 4 * min(map(len, maps)) > len(x):  # labels with hardly any structure
         maps.append(condensed_nearest_neighbour(x, y))
     return min(maps, key=lambda one: (len(one), float(one.entropy)))
@@ -132,11 +136,12 @@ def condensed_nearest_neighbour(x: Any, y: Any, *, generator: Generator = None) 
     Returns, errors: as `pure_voronoi`.
     """
     op = "condensed_nearest_neighbour"
+    drawing = seeded(op, generator)
     x, found, owner = _checked(op, x, y)
     n = len(x)
-    order = torch.arange(n) if generator is None else _permutation(n, generator)
+    order = torch.arange(n) if generator is None else torch.randperm(n, generator=drawing)
     # In float64 where that is cheap; what rounding hides otherwise is mended at the end.
-    points, _, _ = _normalised(x.double() if x.numel() <= 1 << 24 else _stored(x))
+    points, _, _ = _normalised(x.double() if x.numel() <= 1 << 24 else _within_range(_stored(x))[0])
     points, index = points[order.to(x.device)], owner[order.to(x.device)]
     lengths = points.square().sum(dim=1)
     own = torch.full((n,), torch.inf, dtype=points.dtype, device=x.device)  # squared distance to the store, less |x|^2
@@ -177,6 +182,13 @@ def _stored(x: Tensor) -> Tensor:
     return x if x.dtype is torch.float64 else x.float()
 
 
+def _within_range(x: Tensor) -> tuple[Tensor, float]:
+    """x times a power of two, where sums and differences of float32 might overflow, and that power."""
+    if x.dtype is torch.float64 or not x.numel() or float(x.abs().max()) < LARGE:
+        return x, 1.0
+    return x * 2.0**-64, 2.0**-64
+
+
 def _normalised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """x less its mean and over the root mean square length that is left, in a copy; and both of these."""
     centre = x.mean(dim=0)
@@ -188,12 +200,6 @@ def _normalised(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     length = torch.where(length > 0, length, 1)
     points /= length
     return points, centre, largest * length
-
-
-def _permutation(n: int, generator: Generator) -> Tensor:
-    if isinstance(generator, int):
-        generator = torch.Generator().manual_seed(generator)
-    return torch.randperm(n, generator=generator)
 
 
 def _made_pure(op: str, x: Tensor, found: Tensor, owner: Tensor, centroids: Tensor, labels: Tensor) -> PureVoronoi:
