@@ -196,6 +196,15 @@ def test_errors_name_the_callers_rows_and_arguments(bad, batch_size, monkeypatch
                 run(x[:100], y[:100], batch_size, **more)
 
 
+def test_numbers_whose_sum_overflows_are_finite():
+    x, y = blobs(dtype=torch.float16)
+    x[:, 0] = 60000
+    assert x.sum().isinf() and metrics.k_filter(x, y, 3, 100, generator=0).numel()
+    x[7], x[9] = float("inf"), -float("inf")
+    with pytest.raises(ValueError, match="k_filter: row 7 of x"):
+        metrics.k_filter(x, y, 3)
+
+
 def test_progress_counts_all_samples():
     x, y = blobs()
     done = []
