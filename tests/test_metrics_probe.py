@@ -415,6 +415,9 @@ def test_errors(net, data):
     for call, message in [
         (lambda: LayerProbe(net, metrics=["lsd"]), "metrics must be among"),
         (lambda: LayerProbe(net, k=0), "k must be from 1"),
+        (lambda: LayerProbe(net, metrics=[lambda z, y: 0, lambda z, y: 1]), "different names, got '<lambda>' twice"),
+        (lambda: LayerProbe(net, metrics=["pure_entropy", pure_entropy]), "different names, got 'pure_entropy' twice"),
+        (lambda: LayerProbe(net, every=1).step(y, epoch=math.inf), "epoch must be finite"),
         (lambda: LayerProbe(net, max_samples=0), "max_samples must be from 1"),
         (lambda: LayerProbe(net, max_features=0), "max_features must be from 1"),
         (lambda: LayerProbe(net, every=0), "every must be from 1"),
@@ -432,6 +435,7 @@ def test_errors(net, data):
         (lambda: LayerProbe(net, metrics="k_redundancy"), "metrics must be a sequence"),
         (lambda: LayerProbe(net, metrics=[3]), "metrics must be names or functions"),
         (lambda: LayerProbe(net).record(0, [x]), "must yield"),
+        (lambda: LayerProbe(net, every=1).step(y, epoch="a"), "epoch must be a number"),
         (lambda: LayerProbe(net, k=2.5).record(0, x, y), "k must be"),
     ]:
         with pytest.raises(TypeError, match=message):
@@ -441,6 +445,14 @@ def test_errors(net, data):
     with pytest.raises(RuntimeError, match="no layer was called"):
         LayerProbe(net, every=1).step(y)
     probe = LayerProbe(net, every=1)
+    net(x)
+    probe.record(0, x, y)
+    with pytest.raises(RuntimeError, match="record has measured since the last forward pass"):
+        probe.step(y)
+    net(x)
+    assert probe.step(y)
+    with pytest.raises(RuntimeError, match="no layer was called since the last step"):
+        probe.step(y)
     net(x)
     with pytest.raises(ValueError, match="returned 120 rows for 7 labels"):
         probe.step(y[:7])
@@ -520,6 +532,38 @@ def test_plots(net, data, tmp_path):
         probe.plot(axes, "conditional_entropy", by="time")
     with pytest.raises(TypeError, match="target must be"):
         probe.plot(3, "conditional_entropy")
+
+
+@pytest.mark.parametrize("failing", ["os.fsync", "os.replace"])
+def test_files_are_written_whole_or_not_at_all(monkeypatch, tmp_path, failing):
+    pytest.importorskip("matplotlib.figure")
+    history = ProbeHistory([(0, "a", "m", 1), (1, "a", "m", 2)])
+    for name in ("a.json", "a.svg", "a"):
+        (tmp_path / name).write_bytes(b"old")
+    (tmp_path / "a.json").chmod(0o600)
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failing, full)
+        for call in (
+            lambda: history.to_json(tmp_path / "a.json"),
+            lambda: history.plot(tmp_path / "a.svg", "m"),
+            lambda: history.plot(str(tmp_path / "a"), "m"),
+        ):
+            with pytest.raises(OSError, match="No space left"):
+                call()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == dict.fromkeys(
+        ("a.json", "a.svg", "a"), b"old"
+    )
+    history.to_json(tmp_path / "a.json")
+    history.plot(tmp_path / "a.svg", "m")
+    history.plot(str(tmp_path / "a"), "m")
+    assert ProbeHistory.from_json(tmp_path / "a.json").epochs == [0, 1]
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes() and (tmp_path / "a").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "a.json", "a.svg"]
 
 
 def test_plots_without_matplotlib_say_what_to_install(monkeypatch, tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,10 +98,10 @@ class ProbeHistory:
         return history
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The history as JSON text, also written to a file if `path` is given."""
+        """The history as JSON text, also written to a file if `path` is given: whole, or the old file stays."""
         text = json.dumps(self.to_dict(), allow_nan=False)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            _write(Path(path), text.encode())
         return text
 
     @classmethod
@@ -112,7 +115,7 @@ class ProbeHistory:
         """Draws one metric.
 
         Args:
-            target: a path of a picture (its ending says the format), or matplotlib axes to draw on.
+            target: a path of a picture (its ending says the format, PNG without one), or matplotlib axes to draw on.
             metric: a name of `metrics`.
             by: "epoch": a line for each layer over the epochs (Figures 5.6, 5.21). "layer": a line for each epoch over
                 the layers, in the order of the forward pass (Figure 5.14).
@@ -153,8 +156,25 @@ class ProbeHistory:
         axes.grid(True, color="#e6e8ee", linewidth=0.7)
         axes.legend(fontsize=8, frameon=False)
         if figure is not None:
-            figure.savefig(target, dpi=110)
+            picture = io.BytesIO()
+            figure.savefig(picture, dpi=110, format=Path(target).suffix[1:] or "png")
+            _write(Path(target), picture.getvalue())
         return axes
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A reader sees the old file or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _figure() -> tuple[Any, Any]:

@@ -123,7 +123,7 @@ class LayerProbe:
             modules.setdefault("", self._inner)
         max_features = integer(OP, "max_features", max_features, 1, MOST)
         self._capture = Capture(model, modules, self.max_samples, max_features, self.seed)
-        self._steps, self._closed = 0, False
+        self._steps, self._closed, self._recorded = 0, False, False
         self._arm()
 
     @property
@@ -188,6 +188,7 @@ class LayerProbe:
             finally:
                 self._capture.clear()
                 self._arm()
+                self._recorded = True
         if room == self.max_samples:
             raise ValueError(f"{OP}: x holds no samples")
         outputs = {name: torch.cat(kept.pop(name)) for name in list(kept)}  # one after the other: less memory
@@ -209,22 +210,31 @@ class LayerProbe:
             What was measured, as rows of `table`; None if it was not this batch's turn.
 
         Raises:
-            RuntimeError: no layer was called since the last step, or the probe was made without `every`.
+            RuntimeError: no layer was called since the last step or `record`, or the probe was made without `every`.
         """
         self._check_open()
         if self.every is None:
             raise RuntimeError(f"{OP}: step needs a probe that was made with every=")
+        if epoch is not None:
+            number(OP, "epoch", epoch)
         if not self._capture.armed:
             self._steps += 1
+            self._recorded = False
             self._arm()
             return None
         y = _labels(y)
         outputs = self._capture.take(len(y))
         if not outputs:
+            if self._recorded:
+                raise RuntimeError(
+                    f"{OP}: step: record has measured since the last forward pass and has forgotten that one: call "
+                    "record after step, or before the forward pass"
+                )
             raise RuntimeError(
                 f"{OP}: step: no layer was called since the last step. A model that ran compiled before the probe was "
                 "made does not see its hooks: use record, or make the probe first"
             )
+        self._recorded = False
         measured = self._measure(self._steps if epoch is None else epoch, outputs, y[: self.max_samples])
         self._steps += 1
         self._arm()
@@ -332,11 +342,14 @@ def _metrics(metrics: Any) -> dict[str, Metric | None]:
         if isinstance(one, str):
             if one not in NAMES:
                 raise ValueError(f"{OP}: metrics must be among {', '.join(NAMES)}, got {one!r}")
-            found[one] = OF_OUTPUTS.get(one)
+            name, metric = one, OF_OUTPUTS.get(one)
         elif callable(one):
-            found[getattr(one, "__name__", type(one).__name__)] = one
+            name, metric = getattr(one, "__name__", type(one).__name__), one
         else:
             raise TypeError(f"{OP}: metrics must be names or functions, got {one!r}")
+        if name in found:
+            raise ValueError(f"{OP}: metrics must have different names, got {name!r} twice")
+        found[name] = metric
     return found
 
 
