@@ -13,7 +13,6 @@ from effdl_fast.metrics.filtering import as_tensor
 from effdl_fast.ops._arguments import number
 
 MAPS = ("units", "channels")
-EXACT = 1 << 24  # whole numbers that float32 adds exactly
 
 
 class ConditionalEntropy(NamedTuple):
@@ -96,9 +95,8 @@ def _class_counts(z: Tensor, index: Tensor, classes: int, low: float, high: floa
     features = z.shape[1] if maps == "channels" and z.dim() > 1 else width
     counts = z.new_zeros((features, classes), dtype=torch.float64)
     for begin, end in blocks(m, width + classes):
-        end_index = min(end, begin + EXACT)
-        selected = _selected(z[begin:end_index], low, high, maps).float()
-        counts += selected.T @ torch.nn.functional.one_hot(index[begin:end_index], classes).float()
+        selected = _selected(z[begin:end], low, high, maps).float()  # a block has at most 2^22 rows: sums are exact
+        counts += selected.T @ torch.nn.functional.one_hot(index[begin:end], classes).float()
     return counts
 
 
