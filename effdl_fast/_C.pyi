@@ -85,7 +85,7 @@ def redundancy_depth(
     max_workspace: int,
     k: int = 0,
     arithmetic: str = "automatic",
-) -> str: ...  # the arithmetic used
+) -> tuple[str, bool]: ...  # the arithmetic used; whether some enemies settled most samples
 def knn(
     queries: Tensor,
     keys: Tensor,

@@ -11,7 +11,7 @@ import torch
 
 import effdl_fast as ef
 from effdl_fast import compress as C
-from effdl_fast.compress import writer as module
+from effdl_fast import files as module
 
 from ._compress import same_bits, weights
 

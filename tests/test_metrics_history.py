@@ -5,24 +5,11 @@ import math
 import sys
 
 import pytest
-import torch
-from torch import nn
 
 from effdl_fast.errors import MissingPackageError
 from effdl_fast.metrics import LayerProbe, Measurement, ProbeHistory
 
-
-@pytest.fixture
-def data():
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(120, 6, generator=g)
-    return x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
-
-
-@pytest.fixture
-def net():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
+from ._probe import small_data, small_net
 
 
 def test_history_keeps_the_last_value_and_survives_json(tmp_path):
@@ -52,21 +39,21 @@ def test_history_keeps_the_last_value_and_survives_json(tmp_path):
             ProbeHistory.from_dict({**history.to_dict(), "measurements": [row]})
 
 
-def test_a_history_can_be_continued(net, data):
-    probe = LayerProbe(net)
-    probe.record(0, *data)
-    again = LayerProbe(net)
+def test_a_history_can_be_continued():
+    probe = LayerProbe(small_net())
+    probe.record(0, *small_data())
+    again = LayerProbe(small_net())
     again.history = ProbeHistory.from_json(probe.to_json())
-    again.record(1, *data)
+    again.record(1, *small_data())
     before = probe.to_dict()["measurements"]
     assert again.history.epochs == [0, 1] and again.to_dict()["measurements"][: len(before)] == before
 
 
-def test_plots(net, data, tmp_path):
+def test_plots(tmp_path):
     figure = pytest.importorskip("matplotlib.figure")
-    probe = LayerProbe(net)
+    probe = LayerProbe(small_net())
     for epoch in range(3):
-        probe.record(epoch, *data)
+        probe.record(epoch, *small_data())
     for by in ("epoch", "layer"):
         probe.plot(tmp_path / f"{by}.png", "k_redundancy/5", by=by)
         assert (tmp_path / f"{by}.png").read_bytes().startswith(b"\x89PNG")

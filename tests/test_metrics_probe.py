@@ -22,6 +22,8 @@ from effdl_fast.metrics import (
     stable_rank,
 )
 
+from ._probe import small_data, small_net
+
 ALL = (
     "least_squares_distance",
     "k_redundancy",
@@ -37,15 +39,12 @@ ALL = (
 
 @pytest.fixture
 def data():
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(120, 6, generator=g)
-    return x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
+    return small_data()
 
 
 @pytest.fixture
 def net():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(inplace=True), nn.Linear(8, 3))
+    return small_net()
 
 
 def outputs(net, x):

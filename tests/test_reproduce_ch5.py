@@ -276,16 +276,16 @@ def test_claims_on_filtered_data(module, ks):
 
 
 def test_lsd_of_the_layers():
-    data, probes = blobs(), []
-    model, _ = layers.fit(
+    data = blobs()
+    probe, _ = layers.watch(
         trial({"output": "softmax", "lr": 0.1, "batch_size": 20}, Plan(1, 8)),
         data,
         lambda: layers.mlp(data.sample_shape, lsd.HIDDEN, 4),
-        lambda model: probes.append(lsd.Probe(model, data, 200)) or probes[0],
+        lambda model: lsd.Probe(model, data, 200),
     )
-    found = probes[0].distance
+    found = probe.distance
     assert [len(d) for d in found] == [9, 9, 9]
-    z, y = layers.representations(model, data.x_train)[2].double(), F.one_hot(data.y_train).double()
+    z, y = layers.representations(probe.model, data.x_train)[2].double(), F.one_hot(data.y_train).double()
     residual = y - z @ torch.linalg.pinv(z) @ y
     assert found[2][-1] == pytest.approx(float(residual.square().sum() / 200), abs=1e-5)
     assert found[2][-1] < found[2][0]

@@ -13,10 +13,15 @@ struct RedundancyOptions {
   int64_t k = 0;              // above 0: depth[i] need only be right about depth[i] >= k
 };
 
-// features.n < 2^31 finite rows; labels, depth: n. Returns the arithmetic that was used, or throws std::bad_alloc.
-// bad_row: the first row with NaN or infinity, -1 if there is none; if there is one, depth is undefined.
-Arithmetic redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
-                                int32_t* depth, int64_t* bad_row);
+struct RedundancyRun {
+  int64_t bad_row = -1;  // the first with NaN or infinity; if there is one, depth is undefined
+  Arithmetic arithmetic = Arithmetic::float32;
+  bool settled = false;  // most samples of one k by some of their enemies
+};
+
+// features.n < 2^31 rows; labels, depth: n. Throws std::bad_alloc.
+RedundancyRun redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
+                                   int32_t* depth);
 
 // CUDA: Python sorts the samples by label, multiplies tiles of their words (points_cuda.h), and has each looked at in
 // two passes over the tiles of the upper triangle. A position is a place in the sorted order.

@@ -1,4 +1,4 @@
-#include <limits>
+#include <utility>
 
 #include "common/points_bind.h"
 #include "common/points_cuda_bind.h"
@@ -12,8 +12,9 @@ namespace {
 
 constexpr const char* kOp = "redundancy_depth";
 
-const char* redundancy_depth(py::handle features, py::handle labels, py::handle depth, const std::string& metric,
-                             int64_t max_workspace, int64_t k, const std::string& arithmetic) {
+std::pair<const char*, bool> redundancy_depth(py::handle features, py::handle labels, py::handle depth,
+                                              const std::string& metric, int64_t max_workspace, int64_t k,
+                                              const std::string& arithmetic) {
   const Points points = points_view(features, kOp, "features");
   const TensorView y = dense_view(labels, kOp, "labels"), out = dense_view(depth, kOp, "depth");
   check_dtype(y, Dtype::i64, kOp, "labels");
@@ -21,15 +22,13 @@ const char* redundancy_depth(py::handle features, py::handle labels, py::handle 
   check_numel(y, points.n, kOp, "labels");
   check_numel(out, points.n, kOp, "depth");
   const RedundancyOptions options{metric_of(metric, kOp), arithmetic_of(arithmetic, kOp), max_workspace, k};
-  int64_t bad_row = -1;
-  Arithmetic used;
+  RedundancyRun done;
   {
     const py::gil_scoped_release release;
-    used = redundancy_depth_cpu(points, static_cast<const int64_t*>(y.data), options, static_cast<int32_t*>(out.data),
-                                &bad_row);
+    done = redundancy_depth_cpu(points, static_cast<const int64_t*>(y.data), options, static_cast<int32_t*>(out.data));
   }
-  if (bad_row >= 0) fail_bad_row(k > 0 ? "k_redundant" : kOp, "features", bad_row);
-  return used == Arithmetic::bfloat16 ? "bfloat16" : "float32";
+  if (done.bad_row >= 0) fail_bad_row(k > 0 ? "k_redundant" : kOp, "features", done.bad_row);
+  return {done.arithmetic == Arithmetic::bfloat16 ? "bfloat16" : "float32", done.settled};
 }
 
 // A tile of products of the words of samples sorted by label; counting: in the second pass.

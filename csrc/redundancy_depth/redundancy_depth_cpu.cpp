@@ -398,32 +398,32 @@ bool settle_few(const Frame& frame, const Frame& precise, const Classes& classes
 
 }  // namespace
 
-Arithmetic redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
-                                int32_t* depth, int64_t* bad_row) {
+RedundancyRun redundancy_depth_cpu(const Points& features, const int64_t* labels, const RedundancyOptions& options,
+                                   int32_t* depth) {
   record_kernel(options.k > 0 ? "k_redundant" : "redundancy_depth", simd_name(simd_level()));
   const int64_t n = features.n;
   const Survey seen = survey(features);
   const Frame frame(features, seen, options.metric, options.arithmetic);
-  *bad_row = seen.bad_row;
-  if (seen.bad_row >= 0 || n == 0) return frame.arithmetic();
+  RedundancyRun done{seen.bad_row, frame.arithmetic(), false};
+  if (seen.bad_row >= 0 || n == 0) return done;
   const Classes classes = sort_by_label(labels, n);
   if (classes.end[0] == n) {  // no enemies
     std::fill(depth, depth + n, static_cast<int32_t>(n - 1));
-    return frame.arithmetic();
+    return done;
   }
   const Frame plain(features, seen, options.metric, Arithmetic::float32);
   const Frame& precise = frame.precise() ? frame : plain;
   Search search(features, classes, options.max_workspace);
-  Arithmetic used = frame.arithmetic();
-  if (options.k == 0 || !settle_few(frame, precise, classes, options.k, search)) {
+  done.settled = options.k > 0 && settle_few(frame, precise, classes, options.k, search);
+  if (!done.settled) {
     if (!search.find_enemies(frame, search.all())) {
       search.find_enemies(precise, search.all());
-      used = precise.arithmetic();
+      done.arithmetic = precise.arithmetic();
     }
     search.count_nearer(precise, search.all());
   }
   for (int64_t p = 0; p < n; ++p) depth[classes.order[static_cast<size_t>(p)]] = search.count(p);
-  return used;
+  return done;
 }
 
 }  // namespace effdl

@@ -15,7 +15,8 @@ from effdl_fast.compress._format import Progress
 from effdl_fast.compress._memory import as_buffer
 from effdl_fast.compress._options import Options
 from effdl_fast.compress.reader import Container, Device, map_file
-from effdl_fast.compress.writer import AtomicFile, Sink, write_all
+from effdl_fast.compress.writer import Sink, write_all
+from effdl_fast.files import AtomicFile
 
 Content = Tensor | Mapping[str, Tensor]
 

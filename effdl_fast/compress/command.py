@@ -20,8 +20,8 @@ from effdl_fast.compress._refused import Refused
 from effdl_fast.compress.api import load, save
 from effdl_fast.compress.inspection import Inspection, TensorInfo
 from effdl_fast.compress.reader import Reader
-from effdl_fast.compress.writer import AtomicFile
 from effdl_fast.errors import MissingFileError, UserError
+from effdl_fast.files import AtomicFile
 
 SUFFIX = ".efw"
 SAFETENSORS = ".safetensors"

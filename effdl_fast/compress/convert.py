@@ -14,8 +14,9 @@ from effdl_fast.compress._format import ALIAS, Entry, Progress
 from effdl_fast.compress._memory import bytes_of, integers
 from effdl_fast.compress._refused import RefusedType, RefusedValue
 from effdl_fast.compress.reader import Container, limit, map_file
-from effdl_fast.compress.writer import AtomicFile, Writer
+from effdl_fast.compress.writer import Writer
 from effdl_fast.errors import CorruptDataError
+from effdl_fast.files import AtomicFile
 
 Path = str | os.PathLike[str]
 

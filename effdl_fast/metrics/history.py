@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from effdl_fast import files
 from effdl_fast.errors import MissingPackageError
 
 FORMAT = "effdl_fast.layer_probe/1"
@@ -101,7 +100,7 @@ class ProbeHistory:
         """The history as JSON text, also written to a file if `path` is given: whole, or the old file stays."""
         text = json.dumps(self.to_dict(), allow_nan=False)
         if path is not None:
-            _write(Path(path), text.encode())
+            files.write_bytes(path, text.encode())
         return text
 
     @classmethod
@@ -158,23 +157,8 @@ class ProbeHistory:
         if figure is not None:
             picture = io.BytesIO()
             figure.savefig(picture, dpi=110, format=Path(target).suffix[1:] or "png")
-            _write(Path(target), picture.getvalue())
+            files.write_bytes(target, picture.getvalue())
         return axes
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _figure() -> tuple[Any, Any]:

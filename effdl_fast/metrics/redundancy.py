@@ -48,7 +48,7 @@ def k_redundancy(
         ValueError: no samples, NaN or infinity (the message names the row), wrong shapes, an unknown metric, k < 1.
         TypeError: wrong types and dtypes.
     """
-    several = isinstance(k, Sequence | Tensor) and not isinstance(k, str)
+    several = (isinstance(k, Sequence) and not isinstance(k, str)) or (isinstance(k, Tensor) and k.dim() > 0)
     wanted = [integer(OP, "k", one, 1, (1 << 31) - 1) for one in (_list(k) if several else [k])]
     check_metric(OP, metric)
     z = samples(OP, "z", z)

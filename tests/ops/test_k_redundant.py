@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import effdl_fast as ef
+from effdl_fast import _C
 from effdl_fast.testing.backends import forced
 
 from ._neighbours import *  # noqa: F403
@@ -37,6 +38,22 @@ def test_large_data_are_settled_as_small_ones(op, backend, classes, separation):
         with forced(backend, op.name):
             assert torch.equal(op.run(x, y, k), depth >= k)
     assert torch.equal(op.run(x, y, 3, max_workspace=1 << 20), depth >= 3)
+
+
+def test_some_enemies_settle_most_samples(op, backend):
+    """Where few samples are redundant, and only there."""
+    if backend.device.type == "cuda":
+        pytest.skip("CPU kernels")
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(50, (5000,), generator=g)
+    centres = torch.randn(50, 8, generator=g)
+    for separation, short in ((0.0, True), (5.0, False)):
+        x = torch.randn(5000, 8, generator=g) + separation * centres[y]
+        depth = torch.empty(5000, dtype=torch.int32)
+        for n, expected in ((5000, short), (4000, False)):  # below 4096 it never pays
+            _, settled = _C.redundancy_depth(x[:n], y[:n], depth[:n], "l2", 48 << 20, 5)
+            assert settled == expected
+            assert torch.equal(depth[:n] >= 5, ef.ops.redundancy_depth(x[:n], y[:n]) >= 5)
 
 
 def test_imbalanced_learn_keeps_the_same(op, backend):

@@ -24,7 +24,7 @@ class TestLabels(TakesLabels):
 
 def on_cpu(x, y, metric="l2", space=48 << 20, arithmetic="automatic"):
     depth = torch.empty(len(x), dtype=torch.int32)
-    used = _C.redundancy_depth(x.contiguous(), y.long(), depth, metric, space, 0, arithmetic)
+    used, _ = _C.redundancy_depth(x.contiguous(), y.long(), depth, metric, space, 0, arithmetic)
     return depth, used
 
 

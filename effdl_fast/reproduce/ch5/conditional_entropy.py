@@ -15,12 +15,12 @@ from effdl_fast.reproduce.ch5.parts.layers import (
     PROBE,
     SUBSET,
     WHOLE,
-    fit,
     mlp,
     ordered,
     part_of,
     random_part,
     representations,
+    watch,
 )
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
@@ -58,16 +58,13 @@ class Probe(Observer):
 
 def run(trial: Trial) -> dict[str, Any]:
     data = part_of(trial)
-    probes: list[Probe] = []
-
-    def observe(model: nn.Module) -> Observer:
-        probes.append(Probe(model, data, trial.plan.options["probe_samples"]))
-        return probes[0]
-
-    _, history = fit(trial, data, lambda: mlp(data.sample_shape, HIDDEN, len(data.classes)), observe)
-    probe = probes[0]
-    counts = torch.bincount(probe.y).double()
-    prior = float(torch.special.entr(counts / counts.sum()).sum() / torch.log(torch.tensor(2.0)))
+    probe, history = watch(
+        trial,
+        data,
+        lambda: mlp(data.sample_shape, HIDDEN, len(data.classes)),
+        lambda model: Probe(model, data, trial.plan.options["probe_samples"]),
+    )
+    prior = float(conditional_entropy(torch.ones(len(probe.y), 1), probe.y.cpu()).mean)  # a feature that selects all
     measured = {"entropy": probe.entropy, "weighted": probe.weighted, "dead": probe.dead, "mse": probe.mse}
     return {**history.as_dict(), **measured, "prior": round(prior, 5)}
 

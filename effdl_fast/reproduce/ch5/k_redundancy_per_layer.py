@@ -14,7 +14,7 @@ from effdl_fast.reproduce import plots
 from effdl_fast.reproduce.ch4.parts.cnn import WIDTH, conv
 from effdl_fast.reproduce.ch4.parts.preset import pad_images
 from effdl_fast.reproduce.ch4.parts.vgg import CHANNELS, CONVOLUTIONS
-from effdl_fast.reproduce.ch5.parts.layers import PROBE, SUBSET, WHOLE, fit, part_of, random_part, representations
+from effdl_fast.reproduce.ch5.parts.layers import PROBE, SUBSET, WHOLE, part_of, random_part, representations, watch
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 from effdl_fast.reproduce.train import Observer
@@ -69,14 +69,13 @@ class Probe(Observer):
 
 def run(trial: Trial) -> dict[str, Any]:
     data, options = pad_images(part_of(trial)), trial.plan.options
-    probes: list[Probe] = []
-
-    def observe(model: nn.Module) -> Observer:
-        probes.append(Probe(model, data, trial.plan.epochs, options["probe_samples"]))
-        return probes[0]
-
-    _, history = fit(trial, data, lambda: vgg_13(data.sample_shape[0], len(data.classes), options["width"]), observe)
-    return {**history.as_dict(), "looks": probes[0].epochs, **probes[0].redundancy}
+    probe, history = watch(
+        trial,
+        data,
+        lambda: vgg_13(data.sample_shape[0], len(data.classes), options["width"]),
+        lambda model: Probe(model, data, trial.plan.epochs, options["probe_samples"]),
+    )
+    return {**history.as_dict(), "looks": probe.epochs, **probe.redundancy}
 
 
 def mean_of(result: Result, label: str, part: str, look: int, k: int) -> list[float]:

@@ -13,12 +13,12 @@ from effdl_fast.reproduce.ch5.parts.layers import (
     PROBE,
     SUBSET,
     WHOLE,
-    fit,
     mlp,
     ordered,
     part_of,
     random_part,
     representations,
+    watch,
 )
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
@@ -47,15 +47,14 @@ class Probe(Observer):
 
 def run(trial: Trial) -> dict[str, Any]:
     data = part_of(trial)
-    probes: list[Probe] = []
-
-    def observe(model: nn.Module) -> Observer:
-        probes.append(Probe(model, data, trial.plan.options["probe_samples"]))
-        return probes[0]
-
-    _, history = fit(trial, data, lambda: mlp(data.sample_shape, HIDDEN, len(data.classes)), observe)
-    pixels = float(least_squares_distance(probes[0].x, probes[0].y))
-    return {**history.as_dict(), "distance": probes[0].distance, "pixels": pixels}
+    probe, history = watch(
+        trial,
+        data,
+        lambda: mlp(data.sample_shape, HIDDEN, len(data.classes)),
+        lambda model: Probe(model, data, trial.plan.options["probe_samples"]),
+    )
+    pixels = float(least_squares_distance(probe.x, probe.y))
+    return {**history.as_dict(), "distance": probe.distance, "pixels": pixels}
 
 
 def table(result: Result) -> Table:

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from effdl_fast.data import Dataset
 from effdl_fast.metrics import conditional_entropy, selections
 from effdl_fast.reproduce import plots
-from effdl_fast.reproduce.ch5.parts.layers import PROBE, SUBSET, WHOLE, fit, mlp, part_of, random_part, representations
+from effdl_fast.reproduce.ch5.parts.layers import (
+    PROBE,
+    SUBSET,
+    WHOLE,
+    mlp,
+    part_of,
+    random_part,
+    representations,
+    watch,
+)
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 from effdl_fast.reproduce.train import Observer, error_rate
@@ -59,18 +68,12 @@ def _finite(value: Tensor) -> float | None:
 
 def run(trial: Trial) -> dict[str, Any]:
     data = part_of(trial)
-    probes: list[Probe] = []
 
     def make() -> nn.Module:
         rectified = trial.setting.get("rectified", False)
         return mlp(data.sample_shape, HIDDEN, len(data.classes), rectified=rectified)
 
-    def observe(model: nn.Module) -> Observer:
-        probes.append(Probe(model, data, trial.plan.options["probe_samples"]))
-        return probes[0]
-
-    _, history = fit(trial, data, make, observe)
-    probe = probes[0]
+    probe, history = watch(trial, data, make, lambda model: Probe(model, data, trial.plan.options["probe_samples"]))
     measured = {"counts": probe.counts, "entropy": probe.entropy, "mean": probe.mean, "test_error": probe.test_error}
     return {**history.as_dict(), **measured}
 

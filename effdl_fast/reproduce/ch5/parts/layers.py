@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ SUBSET = {
 }
 WHOLE: dict[str, Any] = {"train_samples": None, "test_samples": None}
 PROBE = Number(int, 2, 10**9)
+Watcher = TypeVar("Watcher", bound=Observer)
 
 
 def mlp(
@@ -43,16 +44,26 @@ def part_of(trial: Trial) -> Dataset:
     return data.subset(parts[0] or len(data.x_train), parts[1] or len(data.x_test)) if any(parts) else data
 
 
-def fit(
-    trial: Trial, data: Dataset, make: Callable[[], nn.Module], observe: Callable[[nn.Module], Observer] | None = None
-) -> tuple[nn.Module, History]:
+def fit(trial: Trial, data: Dataset, make: Callable[[], nn.Module]) -> tuple[nn.Module, History]:
     """Train make() on `data` as trial.setting says: its `output` names the loss, the rest is a `Recipe`."""
+    model = build(make, trial.seed).to(trial.device)
+    return model, _train(trial, data, model, None)
+
+
+def watch(
+    trial: Trial, data: Dataset, make: Callable[[], nn.Module], observe: Callable[[nn.Module], Watcher]
+) -> tuple[Watcher, History]:
+    """As `fit`, seen by observe(model)."""
+    model = build(make, trial.seed).to(trial.device)
+    observer = observe(model)
+    return observer, _train(trial, data, model, observer)
+
+
+def _train(trial: Trial, data: Dataset, model: nn.Module, observer: Observer | None) -> History:
     setting = trial.setting
     recipe = Recipe(epochs=trial.plan.epochs, **{key: setting[key] for key in setting if key in RECIPE_KEYS})
-    model = build(make, trial.seed).to(trial.device)
-    observer = observe(model) if observe is not None else None
     loss = make_loss(setting["output"], **({"target_value": 1.0} if setting["output"] == "linear" else {}))
-    return model, train(model, loss, data, recipe, seed=trial.seed, observer=observer, tick=trial.tick)
+    return train(model, loss, data, recipe, seed=trial.seed, observer=observer, tick=trial.tick)
 
 
 def representations(model: nn.Module, x: Tensor, kind: type[nn.Module] = nn.ReLU) -> list[Tensor]:
