@@ -38,8 +38,8 @@ def redundancy_depth(
         features: (n, d) float32, float64, float16, bfloat16 or uint8, any strides.
         labels: (n,) of any integer dtype or bool.
         metric: "l2"; "cosine", where a zero vector has similarity 0 to everything; "inner_product", largest nearest.
-        max_workspace: bytes of temporary memory, 1 MiB at least; 48 MiB without it. About 50 bytes a sample and, for each
-            thread, the words (4 bytes a feature) of up to 192 samples come on top.
+        max_workspace: bytes of temporary memory, 1 MiB at least; 48 MiB without it. About 50 bytes a sample come on
+            top, and for each thread the words (4 bytes a feature) of up to 192 samples.
 
     Returns:
         int32 (n,).
