@@ -11,18 +11,23 @@ from effdl_fast.ops.huffman_encode import HuffmanStream, huffman_encode, huffman
 from effdl_fast.ops.huffman_lengths import huffman_lengths, huffman_lengths_ref
 from effdl_fast.ops.k_redundant import k_redundant, k_redundant_ref
 from effdl_fast.ops.knn import Neighbours, knn, knn_ref
+from effdl_fast.ops.layer_moments import ACTIVATIONS, LayerMoments, layer_moments, layer_moments_ref
 from effdl_fast.ops.linear_exp_ga_loss import linear_exp_ga_loss, linear_exp_ga_loss_ref
 from effdl_fast.ops.linear_ga_loss import linear_ga_loss, linear_ga_loss_ref
 from effdl_fast.ops.pack_bits import pack_bits, pack_bits_ref
 from effdl_fast.ops.pow3_ga_loss import pow3_ga_loss, pow3_ga_loss_ref
 from effdl_fast.ops.quantize import Quantized, quantize, quantize_ref
 from effdl_fast.ops.redundancy_depth import redundancy_depth, redundancy_depth_ref
+from effdl_fast.ops.ridge_solve import RidgeSolution, ridge_solve, ridge_solve_ref
 from effdl_fast.ops.unpack_bits import unpack_bits, unpack_bits_ref
 
 __all__ = [
+    "ACTIVATIONS",
     "HuffmanStream",
+    "LayerMoments",
     "Neighbours",
     "Quantized",
+    "RidgeSolution",
     "compress_weights",
     "compress_weights_ref",
     "decompress_weights",
@@ -45,6 +50,8 @@ __all__ = [
     "k_redundant_ref",
     "knn",
     "knn_ref",
+    "layer_moments",
+    "layer_moments_ref",
     "linear_exp_ga_loss",
     "linear_exp_ga_loss_ref",
     "linear_ga_loss",
@@ -57,6 +64,8 @@ __all__ = [
     "quantize_ref",
     "redundancy_depth",
     "redundancy_depth_ref",
+    "ridge_solve",
+    "ridge_solve_ref",
     "unpack_bits",
     "unpack_bits_ref",
 ]
