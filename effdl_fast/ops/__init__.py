@@ -14,6 +14,8 @@ from effdl_fast.ops.knn import Neighbours, knn, knn_ref
 from effdl_fast.ops.layer_moments import ACTIVATIONS, LayerMoments, layer_moments, layer_moments_ref
 from effdl_fast.ops.linear_exp_ga_loss import linear_exp_ga_loss, linear_exp_ga_loss_ref
 from effdl_fast.ops.linear_ga_loss import linear_ga_loss, linear_ga_loss_ref
+from effdl_fast.ops.mlp_forward import mlp_forward, mlp_forward_ref
+from effdl_fast.ops.mlp_moments import mlp_moments, mlp_moments_ref
 from effdl_fast.ops.pack_bits import pack_bits, pack_bits_ref
 from effdl_fast.ops.pow3_ga_loss import pow3_ga_loss, pow3_ga_loss_ref
 from effdl_fast.ops.quantize import Quantized, quantize, quantize_ref
@@ -56,6 +58,10 @@ __all__ = [
     "linear_exp_ga_loss_ref",
     "linear_ga_loss",
     "linear_ga_loss_ref",
+    "mlp_forward",
+    "mlp_forward_ref",
+    "mlp_moments",
+    "mlp_moments_ref",
     "pack_bits",
     "pack_bits_ref",
     "pow3_ga_loss",
