@@ -8,26 +8,11 @@
 namespace py = pybind11;
 
 namespace effdl {
-void bind_build_info(py::module_& m);
-void bind_exp_ga_loss(py::module_& m);
-void bind_pow3_ga_loss(py::module_& m);
-void bind_linear_ga_loss(py::module_& m);
-void bind_ga_loss_scale(py::module_& m);
-void bind_quantize(py::module_& m);
-void bind_dequantize(py::module_& m);
-void bind_histogram(py::module_& m);
-void bind_entropy(py::module_& m);
-void bind_pack_bits(py::module_& m);
-void bind_unpack_bits(py::module_& m);
-void bind_huffman_lengths(py::module_& m);
-void bind_huffman_encode(py::module_& m);
-void bind_huffman_decode(py::module_& m);
-void bind_compress_weights(py::module_& m);
-void bind_decompress_weights(py::module_& m);
-void bind_points_cuda(py::module_& m);
-void bind_redundancy_depth(py::module_& m);
-void bind_knn(py::module_& m);
-void bind_crc32c(py::module_& m);
+using Bind = void(py::module_& m);
+Bind bind_build_info, bind_exp_ga_loss, bind_pow3_ga_loss, bind_linear_ga_loss, bind_ga_loss_scale, bind_quantize,
+    bind_dequantize, bind_histogram, bind_entropy, bind_pack_bits, bind_unpack_bits, bind_huffman_lengths,
+    bind_huffman_encode, bind_huffman_decode, bind_compress_weights, bind_decompress_weights, bind_points_cuda,
+    bind_redundancy_depth, bind_knn, bind_layer_moments, bind_ridge_solve, bind_crc32c;
 }  // namespace effdl
 
 PYBIND11_MODULE(_C, m) {
@@ -55,5 +40,7 @@ PYBIND11_MODULE(_C, m) {
   effdl::bind_points_cuda(m);
   effdl::bind_redundancy_depth(m);
   effdl::bind_knn(m);
+  effdl::bind_layer_moments(m);
+  effdl::bind_ridge_solve(m);
   effdl::bind_crc32c(m);
 }

@@ -142,6 +142,30 @@ def knn_tile(
     workspace: Tensor,
 ) -> None: ...  # CUDA tensors
 def knn_block_bytes(k: int) -> int: ...
+def layer_moments(
+    z: Tensor,
+    weights: Tensor | None,
+    y: Tensor,
+    moments: Tensor,
+    output: Tensor | None,
+    workspace: Tensor | None,
+    activation: int,
+) -> None: ...
+def ridge_solve(
+    moments: Tensor,
+    projection: Tensor | None,
+    solution: Tensor,
+    residual: Tensor,
+    rcond: Tensor,
+    weights: Tensor | None,
+    workspace: Tensor | None,
+    targets: int,
+    l2: float,
+    free_bias: bool,
+    alpha: float,
+    beta: float,
+) -> None: ...
+def layer_moments_workspace_bytes(rows: int, tries: int, width: int, targets: int) -> int: ...  # CUDA builds only
 def min_max_workspace_bytes() -> int: ...  # CUDA builds only
 def entropy_workspace_bytes() -> int: ...  # CUDA builds only
 def huffman_lengths_workspace_bytes(bins: int) -> int: ...  # CUDA builds only

@@ -29,6 +29,7 @@ SERIAL = {
     "compress_weights": "calls the kernels of the steps one after another",
     "decompress_weights": "calls the kernels of the steps one after another",
     "redundancy_depth": "its SIMD levels are those of common/pair_tile, which it shares with knn",
+    "ridge_solve": "a few thousand multiply-adds in loops that the compiler turns into vectors",
     "knn": "its SIMD levels are those of common/pair_tile, which it shares with redundancy_depth",
 }
 # Files that may be longer than the limit, and the reason.

@@ -122,10 +122,21 @@ def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: bool) -> Tens
 def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor]:
     moments = _moments(z, weights, y)
     output = _output(z, weights, keep)
-    found = layer_moments_ref(z, weights, y, activation, keep=keep)
-    moments.copy_(found.moments)
-    if found.output is not None:
-        output.copy_(found.output)
+    workspace = None
+    if z.is_cuda:
+        tries = 1 if weights is None or weights.dim() == 2 else weights.shape[0]
+        width = z.shape[1] if weights is None else weights.shape[-1]
+        size = _C.layer_moments_workspace_bytes(z.shape[0], tries, width, y.shape[1])
+        workspace = torch.empty(size, dtype=torch.uint8, device=z.device)
+    _C.layer_moments(
+        z.resolve_neg() if z.is_neg() else z,
+        None if weights is None else weights.resolve_neg().contiguous(),
+        y.resolve_neg() if y.is_neg() else y,
+        moments,
+        output.t() if keep else None,
+        workspace,
+        ACTIVATIONS.index(activation),
+    )
     return moments, output
 
 

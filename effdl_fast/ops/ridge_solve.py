@@ -123,10 +123,14 @@ def _run(
     moments: Tensor, c: int, l2: float, projection: Tensor | None, alpha: float, beta: float, free_bias: bool
 ) -> Found:
     outputs = _fake(moments, c, l2, projection, alpha, beta, free_bias)
-    found = ridge_solve_ref(moments, c, l2, projection, alpha=alpha, beta=beta, free_bias=free_bias)
-    for ours, theirs in zip(outputs, found, strict=True):
-        if theirs is not None:
-            ours.copy_(theirs)
+    workspace = None
+    if projection is not None:
+        projection = projection.resolve_neg().contiguous()
+        if moments.is_cuda:
+            n = moments.shape[-1]
+            workspace = torch.empty(8 * (n - c) * n, dtype=torch.uint8, device=moments.device)
+    moments = moments.resolve_neg().contiguous()
+    _C.ridge_solve(moments, projection, *outputs, workspace, c, l2, free_bias, alpha, beta)
     return outputs
 
 
@@ -199,8 +203,8 @@ def ridge_solve_ref(
             both = (inverse * scale[:, None]) * scale
             weights = weights - both @ (ridge[:, None] * first)
         weights = torch.where(bad, torch.nan, alpha * weights)
-    return RidgeSolution(torch.where(bad[..., None, None], torch.nan, solution),
-                         torch.where(bad, torch.nan, residual), torch.where(bad, torch.nan, rcond), weights)  # fmt: skip
+    solution = torch.where(bad[..., None, None], torch.nan, solution)
+    return RidgeSolution(solution, torch.where(bad, torch.nan, residual), torch.where(bad, torch.nan, rcond), weights)
 
 
 def _cholesky(a: Tensor) -> tuple[Tensor, Tensor]:
