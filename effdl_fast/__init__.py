@@ -8,12 +8,12 @@ from typing import Any
 
 import torch  # noqa: F401  (the compiled module looks its thread pool and tensor types up in the loaded torch)
 
-from effdl_fast import _C, compress, metrics, nn, ops
+from effdl_fast import _C, compress, metrics, nn, ops, solvers
 from effdl_fast.errors import CorruptDataError
 
 __version__: str = _C.build_info()["version"]
 
-__all__ = ["CorruptDataError", "__version__", "compress", "metrics", "nn", "ops"]
+__all__ = ["CorruptDataError", "__version__", "compress", "metrics", "nn", "ops", "solvers"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,7 @@
+"""Networks fitted in closed form: a sequence of least squares problems, no gradients (thesis chapter 7)."""
+
+from effdl_fast.solvers._estimator import LayerRecord
+from effdl_fast.solvers.elm import ELM
+from effdl_fast.solvers.platonic import PlatonicMLP
+
+__all__ = ["ELM", "LayerRecord", "PlatonicMLP"]

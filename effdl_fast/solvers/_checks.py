@@ -1,0 +1,42 @@
+"""Checks of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from effdl_fast.ops._arguments import integer, number
+from effdl_fast.solvers._penalty import CHOICES
+from effdl_fast.solvers._targets import TASKS
+
+
+def one_of(op: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def at_least(op: str, name: str, value: Any, least: float) -> float:
+    value = number(op, name, value)
+    if value < least:
+        raise ValueError(f"{op}: {name} must be at least {least:g}, got {value}")
+    return value
+
+
+def widths(op: str, hidden: Any) -> list[int]:
+    """Of one hidden layer or several."""
+    if isinstance(hidden, str | bytes):
+        raise TypeError(f"{op}: hidden must be a width or a sequence of widths, got {hidden!r}")
+    several = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
+    return [integer(op, "hidden", width, 1, 1 << 20) for width in several]
+
+
+def common(op: str, model: Any) -> dict[str, Any]:
+    """Of a Plan, what all networks have."""
+    one_of(op, "solver", model.solver, ("ridge", "lstsq", "pinv"))
+    one_of(op, "task", model.task, TASKS)
+    l2 = model.l2
+    if isinstance(l2, str):
+        one_of(op, "l2", l2, CHOICES)
+    else:
+        l2 = at_least(op, "l2", l2, 0.0)
+    atol = None if model.atol is None else at_least(op, "atol", model.atol, 0.0)
+    return {"solver": model.solver, "l2": l2, "atol": atol, "accuracy": bool(model.track_accuracy)}

@@ -1,0 +1,130 @@
+"""A fit in progress: one layer after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from effdl_fast.solvers import _projection as projections
+from effdl_fast.solvers._estimator import LayerRecord
+from effdl_fast.solvers._layer_fit import Solver, check
+from effdl_fast.solvers._least_squares import LeastSquares, Target, from_moments, narrow
+from effdl_fast.solvers._penalty import choose_l2
+from effdl_fast.solvers._representation import Representation
+from effdl_fast.solvers._sorted_pca import sorted_pca
+from effdl_fast.solvers._targets import Targets
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked parameters of PlatonicMLP."""
+
+    projection: str  # random, pca, weights (random weights: the extreme learning machine)
+    first: str | None
+    solver: str
+    alpha: float
+    beta: float
+    l2: float | str
+    tries: int
+    ema: float | None
+    mixing: float
+    atol: float | None
+    accuracy: bool
+
+
+class Fitting:
+    def __init__(self, plan: Plan, z: Representation, targets: Targets, generator: torch.Generator) -> None:
+        self.plan, self.z, self.targets, self.generator = plan, z, targets, generator
+        self.history: list[LayerRecord] = []
+        self.solver = Solver(plan.solver, plan.l2 if isinstance(plan.l2, float) else 0.0, plan.atol)
+
+    @property
+    def where(self) -> str:
+        return f"layer {len(self.z.layers) + 1}"
+
+    def hidden(self, width: int) -> None:
+        """Finds the weights of a further hidden layer and goes on to its output."""
+        kind = self.plan.first if self.plan.first and not len(self.z.layers) else self.plan.projection
+        if kind == "random":
+            weights = self._random(width)
+        elif kind == "pca":
+            weights = self._pca(width)
+        elif kind == "sorted_pca":
+            self._solve()
+            weights = sorted_pca(self.z, width)
+        else:
+            rows = self._rows() - self.targets.columns
+            weights = projections.random(rows, width, 1, self.generator, self.z.moments().device)
+        self._advance(weights.to(self.z.dtype))
+
+    def output(self) -> Tensor:
+        """Weights of the last layer."""
+        return self._solve().solution.to(self.z.dtype)
+
+    def _rows(self) -> int:
+        """n + c"""
+        return self.z.moments().shape[0]
+
+    def _solve(self, target: Target | None = None) -> LeastSquares:
+        """The least squares problem of the present representation, noted in the history."""
+        c = self.targets.columns
+        if isinstance(self.plan.l2, str):
+            self.solver = replace(self.solver, l2=choose_l2(self.z, c, self.plan.l2, self.where))
+        found = self.solver.solve(self.z, c, self.where, target)
+        accuracy = None
+        if self.plan.accuracy and self.targets.classes is not None:
+            accuracy = self.z.accuracy(found.solution.to(self.z.dtype), self.targets.best)
+        lsd, rcond = float(found.lsd), float(found.rcond)
+        del self.history[len(self.z.layers) :]  # of fewer samples
+        condition = float("inf") if rcond == 0 else 1.0 / rcond
+        self.history.append(LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy))
+        return found
+
+    def _random(self, width: int) -> Tensor:
+        """Thesis sections 7.5, 7.5.1."""
+        plan, device = self.plan, self.z.moments().device
+        projection = projections.random(self._rows(), width, plan.tries, self.generator, device)
+        found = self._solve(Target(projection, plan.alpha, plan.beta))
+        if found.weights is None:
+            raise RuntimeError("a target is given, so there are weights")
+        return found.weights
+
+    def _pca(self, width: int) -> Tensor:
+        """Thesis sections 7.8.1, 7.9.3."""
+        plan, c = self.plan, self.targets.columns
+        moments = self.z.moments()
+        if width > len(moments) and plan.mixing == 0:
+            raise ValueError(f"{self.where}: Platonic PCA gives {len(moments)} units at most, as {len(moments) - c} "
+                             f"inputs and {c} targets have, got {width}; give mixing > 0 for more")  # fmt: skip
+        found = self._solve()
+        if plan.ema is not None:
+            moments = self.z.weighted_moments(found.solution.to(self.z.dtype) if len(self.z.layers) else None)
+        if plan.mixing == 0:
+            projection = projections.platonic_pca(moments, c, plan.beta, width)
+        else:
+            projection = projections.mixed_pca(moments, c, plan.beta, width, plan.mixing, self.generator)
+        target = Target(projection, plan.alpha, plan.beta)
+        return self.solver.weighted(self.z, c, self.where, moments, target)
+
+    def _advance(self, weights: Tensor) -> None:
+        if weights.dim() == 2:
+            check(weights, self.where)
+            self.z.advance(weights)
+            return
+        moments = self.z.candidates(weights)
+        best = self._best(moments)
+        self.z.advance(weights[best], moments[best])
+
+    def _best(self, moments: Tensor) -> int:
+        """Of several tries that with the least squares distance lowest (section 7.5.1)."""
+        c = self.targets.columns
+        if narrow(moments.shape[-1] - c, c):
+            distances = from_moments(moments, c, self.solver.l2, None).lsd
+        else:
+            distances = torch.stack([from_moments(m, c, self.solver.l2, None).lsd for m in moments])
+        distances = torch.where(distances.isfinite(), distances, torch.inf)
+        best = int(distances.argmin())
+        check(distances[best], self.where)
+        return best
