@@ -11,7 +11,7 @@ from effdl_fast.ops.huffman_encode import HuffmanStream, huffman_encode, huffman
 from effdl_fast.ops.huffman_lengths import huffman_lengths, huffman_lengths_ref
 from effdl_fast.ops.k_redundant import k_redundant, k_redundant_ref
 from effdl_fast.ops.knn import Neighbours, knn, knn_ref
-from effdl_fast.ops.layer_moments import ACTIVATIONS, LayerMoments, layer_moments, layer_moments_ref
+from effdl_fast.ops.layer_moments import LayerMoments, layer_moments, layer_moments_ref
 from effdl_fast.ops.linear_exp_ga_loss import linear_exp_ga_loss, linear_exp_ga_loss_ref
 from effdl_fast.ops.linear_ga_loss import linear_ga_loss, linear_ga_loss_ref
 from effdl_fast.ops.mlp_forward import mlp_forward, mlp_forward_ref
@@ -24,7 +24,6 @@ from effdl_fast.ops.ridge_solve import RidgeSolution, ridge_solve, ridge_solve_r
 from effdl_fast.ops.unpack_bits import unpack_bits, unpack_bits_ref
 
 __all__ = [
-    "ACTIVATIONS",
     "HuffmanStream",
     "LayerMoments",
     "Neighbours",

@@ -4,25 +4,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from effdl_fast import _C
+from effdl_fast.ops._activations import ACTIVATIONS, check_activation
 from effdl_fast.ops._arguments import dtype_name, floating, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 
 OP = "layer_moments"
 MAX_WIDTH = 64  # of z, of the layer and of y
-LEAKY_SLOPE = 0.01
-ACTIVATIONS = ("identity", "relu", "celu", "tanh", "sigmoid", "leaky_relu")  # the kernels know them by their place
-
-_FUNCTIONS = {
-    "identity": lambda x: x,
-    "relu": torch.relu,
-    "celu": functional.celu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "leaky_relu": lambda x: functional.leaky_relu(x, LEAKY_SLOPE),
-}
+_ACTIVATIONS = tuple(ACTIVATIONS)  # the kernels know them by their place
 
 
 class LayerMoments(NamedTuple):
@@ -51,8 +41,8 @@ def layer_moments(
         weights: (t, d + 1, w), or (d + 1, w) for one layer, w from 1 to 64: row 0 is the bias. float32 or float64;
             rounded to float32 unless z is float64. None: no layer, the moments of [1 z y].
         y: (m, c) float32, float64, float16 or bfloat16, c from 0 to 64, any strides.
-        activation: one of ACTIVATIONS: identity, relu, celu (alpha 1, which is elu too), tanh, sigmoid, leaky_relu
-            (slope 0.01).
+        activation: "identity", "relu", "celu" (alpha 1, which is elu too), "tanh", "sigmoid" or "leaky_relu" (slope
+            0.01).
         keep: also return A, rounded to z's dtype; for one W only.
 
     Returns:
@@ -95,8 +85,7 @@ def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: bool) -> Tens
             f"got {tuple(y.shape)}"
         )
     same_device(OP, "y", y, "z", z)
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(f"{OP}: activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    check_activation(OP, activation)
     if weights is None:
         if activation != "identity":
             raise ValueError(f"{OP}: activation must be identity without weights, got {activation!r}")
@@ -135,7 +124,7 @@ def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bo
         moments,
         output.t() if keep else None,
         workspace,
-        ACTIVATIONS.index(activation),
+        _ACTIVATIONS.index(activation),
     )
     return moments, output
 
@@ -177,7 +166,7 @@ def layer_moments_ref(
     if weights is None:
         return LayerMoments(of(z), None)
     real = z.to(weights.dtype)
-    function = _FUNCTIONS[activation]
+    function = ACTIVATIONS[activation]
     several = weights.detach() if weights.dim() == 3 else weights.detach()[None]
     found, output = [], None
     for w in several:
