@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from effdl_fast.solvers._activation import resolve
-from effdl_fast.solvers._estimator import Estimator, same_length
+from effdl_fast.solvers._estimator import Estimator, LayerRecord, same_length
 from effdl_fast.solvers._fitting import Fitting, Plan
 from effdl_fast.solvers._inputs import Loader, is_loader, matrix
 from effdl_fast.solvers._layers import Layers
@@ -29,7 +30,14 @@ class ClosedFormMLP(Estimator):
     def _widths(self) -> list[int]:
         raise NotImplementedError
 
-    def fit(self, X: Any, y: Any = None, *, group: Any = None) -> Any:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        group: Any = None,
+        progress: Callable[[LayerRecord], object] | None = None,
+    ) -> Any:
         """Fits all layers.
 
         Args:
@@ -39,6 +47,7 @@ class ClosedFormMLP(Estimator):
             group: a torch.distributed process group, or True for the default one: every rank calls with samples of its
                 own and the same parameters, and all have the same network in the end. One all-reduce a layer (two with
                 ema).
+            progress: called with each entry of history_ as it comes.
 
         Raises:
             ValueError: NaN or infinity (names the row, or the layer in which they come up), shapes that do not fit,
@@ -58,7 +67,7 @@ class ClosedFormMLP(Estimator):
             z = in_memory(x, target, activation, ranks, weigh=plan.ema, widths=widths, budget=BUDGET)
             if plan.solver != "ridge":
                 z = Stored(x, target, activation, ranks, weigh=plan.ema)
-        fitting = Fitting(plan, z, targets, self._generator(ranks))
+        fitting = Fitting(plan, z, targets, self._generator(ranks), progress)
         for width in widths:
             fitting.hidden(width)
         output = fitting.output()

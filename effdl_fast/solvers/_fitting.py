@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -35,8 +36,9 @@ class Plan:
 
 
 class Fitting:
-    def __init__(self, plan: Plan, z: Representation, targets: Targets, generator: torch.Generator) -> None:
-        self.plan, self.z, self.targets, self.generator = plan, z, targets, generator
+    def __init__(self, plan: Plan, z: Representation, targets: Targets, generator: torch.Generator,
+                 progress: Callable[[LayerRecord], object] | None = None) -> None:  # fmt: skip
+        self.plan, self.z, self.targets, self.generator, self.progress = plan, z, targets, generator, progress
         self.history: list[LayerRecord] = []
         self.solver = Solver(plan.solver, plan.l2 if isinstance(plan.l2, float) else 0.0, plan.atol)
 
@@ -80,6 +82,8 @@ class Fitting:
         del self.history[len(self.z.layers) :]  # of fewer samples
         condition = float("inf") if rcond == 0 else 1.0 / rcond
         self.history.append(LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy))
+        if self.progress is not None:
+            self.progress(self.history[-1])
         return found
 
     def _random(self, width: int) -> Tensor:
