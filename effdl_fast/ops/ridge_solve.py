@@ -213,7 +213,7 @@ def _cholesky(a: Tensor) -> tuple[Tensor, Tensor]:
     The others have a row and a column of the identity.
     """
     n = a.shape[-1]
-    factor, used = torch.zeros_like(a), torch.zeros(a.shape[:-1], dtype=torch.bool, device=a.device)
+    factor, used = torch.zeros_like(a), torch.zeros_like(a[..., 0], dtype=torch.bool)
     for j in range(n):
         row = factor[..., j, :j]
         pivot = a[..., j, j] - (row * row).sum(-1)
