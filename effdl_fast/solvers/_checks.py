@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from effdl_fast.ops._arguments import integer, number
 from effdl_fast.solvers._penalty import CHOICES
 from effdl_fast.solvers._targets import TASKS
@@ -38,5 +40,7 @@ def common(op: str, model: Any) -> dict[str, Any]:
         one_of(op, "l2", l2, CHOICES)
     else:
         l2 = at_least(op, "l2", l2, 0.0)
+    if model.dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"{op}: dtype must be torch.float32, torch.float64 or None, got {model.dtype}")
     atol = None if model.atol is None else at_least(op, "atol", model.atol, 0.0)
     return {"solver": model.solver, "l2": l2, "atol": atol, "accuracy": bool(model.track_accuracy)}
