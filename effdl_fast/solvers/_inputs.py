@@ -113,7 +113,7 @@ class Loader:
 
 
 def pairs(loader: Any) -> Iterator[tuple[Any, Any]]:
-    if iter(loader) is loader:
+    if isinstance(loader, Iterator):
         raise TypeError(
             "a loader must be one that can be gone through several times, such as a DataLoader, got an iterator"
         )
