@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from effdl_fast.ops._arguments import integer
-from effdl_fast.solvers._activation import resolve
+from effdl_fast.solvers import _store
+from effdl_fast.solvers._conventions import Conventions, names_of, not_fitted
 from effdl_fast.solvers._inputs import is_loader, matrix, pairs, targets_of
 from effdl_fast.solvers._layers import Layers, affine
+from effdl_fast.solvers._record import LayerRecord
 from effdl_fast.solvers._representation import Group
 from effdl_fast.solvers._targets import Targets
 
-
-class LayerRecord(NamedTuple):
-    """How a representation relates to the targets; the first of a history is that of the input."""
-
-    width: int  # columns, without the bias
-    lsd: float  # least squares distance: mean over samples of the squared error, summed over the columns of Y
-    condition: float  # of the moments scaled to a unit diagonal, estimated; infinite where columns depend on others
-    route: str  # how its least squares problem was solved: moments, triangle, pinv, lstsq
-    l2: float  # the ridge that was used
-    accuracy: float | None  # share of training samples that its best linear map classifies; where tracked
+__all__ = ["Estimator", "LayerRecord", "same_length"]
 
 
-class Estimator:
+class Estimator(Conventions):
     """Base of ClosedFormMLP: everything but fitting."""
 
     activation: Any
@@ -37,43 +31,24 @@ class Estimator:
     task: str
     seed: Any
 
-    # ---- parameters, as scikit-learn's BaseEstimator has them ----
-
-    @classmethod
-    def _names(cls) -> list[str]:
-        return sorted(name for name in inspect.signature(cls.__init__).parameters if name != "self")
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters by name; `deep` is there for scikit-learn."""
-        return {name: getattr(self, name) for name in self._names()}
-
-    def set_params(self, **params: Any) -> Any:
-        """Changes parameters; returns self. ValueError for one that there is not."""
-        for name, value in params.items():
-            if name not in self._names():
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {self._names()!r}."
-                )
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
-        shown = [f"{name}={value!r}" for name, value in self.get_params().items()
-                 if name == "hidden" or (value is not defaults[name] and value != defaults[name])]  # fmt: skip
-        return f"{type(self).__name__}({', '.join(shown)})"
-
     # ---- prediction ----
 
     def _fitted(self) -> None:
         if not hasattr(self, "output_"):
-            raise _not_fitted(type(self).__name__)
+            raise not_fitted(type(self).__name__)
 
-    def decision_function(self, X: Any) -> Any:
-        """The network's output (m, c) for samples X, as a tensor for a tensor, else a NumPy array.
+    @property
+    def decision_function(self) -> Callable[[Any], Any]:
+        """decision_function(X): the network's output (m, c) for samples X, as a tensor for a tensor, else a NumPy array.
 
-        (m,) for two classes (above 0 the second one) and for targets of one dimension.
+        (m,) for two classes (above 0 the second one) and for targets of one dimension. Outputs are no probabilities:
+        they may lie anywhere. Not there with task="regression", where `predict` gives them.
         """
+        if self.task == "regression":
+            raise AttributeError(f"{type(self).__name__} with task='regression' has no decision_function; use predict")
+        return self._decision
+
+    def _decision(self, X: Any) -> Any:
         output = self._output(X)
         if self.targets_.columns == 1 and (self.targets_.classes is not None or self.targets_.flat):
             output = output[:, 0]
@@ -84,13 +59,12 @@ class Estimator:
 
         Returns NumPy arrays, or tensors on the network's device where X is a tensor and labels are numbers.
         """
-        found = self.targets_decode(self._output(X))
-        if isinstance(X, Tensor):
-            return torch.as_tensor(found) if isinstance(found, np.ndarray) and found.dtype.kind in "biuf" else found
-        return found.cpu().numpy() if isinstance(found, Tensor) else found
-
-    def targets_decode(self, output: Tensor) -> Any:
-        return self.targets_.decode(output)
+        output = self._output(X)
+        found = self.targets_.decode(output)
+        if isinstance(found, Tensor):
+            return found if isinstance(X, Tensor) else found.cpu().numpy()
+        numbers = found.dtype.kind in "biuf"
+        return torch.as_tensor(found, device=output.device) if isinstance(X, Tensor) and numbers else found
 
     def score(self, X: Any, y: Any = None) -> float:
         """Accuracy of classes, R^2 of values (the mean over columns), of samples in memory or of a loader's batches."""
@@ -125,6 +99,7 @@ class Estimator:
 
     def _matrix(self, X: Any) -> Tensor:
         """Samples for the fitted network."""
+        self._check_names(X)
         x = matrix(X, self.dtype_, self.device_)
         if x.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {x.shape[1]} features, but {type(self).__name__} is expecting "
@@ -137,6 +112,19 @@ class Estimator:
         z = self.layers_.forward(self._matrix(X))
         return z if isinstance(X, Tensor) else z.cpu().numpy()
 
+    def fit_transform(self, X: Any, y: Any) -> Any:
+        """`fit(X, y)`, then `transform(X)`."""
+        return self.fit(X, y).transform(X)
+
+    def fit(self, X: Any, y: Any) -> Any:
+        raise NotImplementedError
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns that `transform` gives: the class in lower case, and a number."""
+        self._fitted()
+        width = [w.shape[1] for w in self.layers_.weights][-1] if len(self.layers_) else self.n_features_in_
+        return np.array([f"{type(self).__name__.lower()}{i}" for i in range(width)], dtype=object)
+
     # ---- as a module ----
 
     def to_module(self) -> nn.Sequential:
@@ -145,10 +133,45 @@ class Estimator:
         Its output is that of decision_function, always (m, c)."""
         self._fitted()
         parts: list[nn.Module] = []
-        activation = resolve(self.activation)
         for w in self.layers_.weights:
-            parts += [_linear(w), activation.module()]
+            parts += [_linear(w), self.layers_.activation.module()]
         return nn.Sequential(*parts, _linear(self.output_))
+
+    # ---- as a file ----
+
+    def save(self, path: str | os.PathLike[str], *, activation: bool = True) -> None:
+        """Writes the network, its parameters and its history as a .safetensors file, whole or not at all.
+
+        Weights are the tensors weights.0, weights.1, ... and output, each (1 + inputs, outputs) with the biases in row
+        0; all else is JSON in the metadata. `device` is not kept, nor what `partial_fit` has gathered.
+
+        Args:
+            path: a file there is replaced.
+            activation: False leaves it out. Needed where it is a module or function of your own, which `load` is then
+                to be given.
+
+        Raises:
+            NotFittedError (a ValueError): there is no network yet.
+            ValueError: an activation without a name, labels that are no numbers or strings, NaN or infinite weights.
+            OSError: the file cannot be written.
+        """
+        self._fitted()
+        _store.save(self, path, activation)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, activation: Any = None, device: Any = None) -> Any:
+        """The network of a file of `save`. Nothing in the file is run.
+
+        Args:
+            activation: for a file saved without one, that which the network was fitted with.
+            device: where the weights go, and the parameter `device`; the CPU without it.
+
+        Raises:
+            CorruptDataError (a ValueError): the file is truncated, altered, of another format or version.
+            ValueError: the file is of another class, or lacks an activation that is not given.
+            OSError: the file cannot be read.
+        """
+        return _store.load(cls, path, activation, device)
 
     # ---- what fitting takes and leaves ----
 
@@ -156,13 +179,21 @@ class Estimator:
         """Samples in memory, their targets and what those mean on all ranks."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        x = matrix(X, self.dtype, self.device)
+        x = self._new_matrix(X)
         targets = self._agreed(Targets.of(y, self.task), ranks)
         target = targets.encode(y, x.dtype, x.device)
         same_length(x, target)
         return x, target, targets
 
+    def _new_matrix(self, X: Any) -> Tensor:
+        """Samples to fit to."""
+        names = names_of(X)
+        x = matrix(X, self.dtype, self.device)
+        self._take_names(names)
+        return x
+
     def _targets_of_loader(self, loader: Any, ranks: Group) -> Targets:
+        self._take_names(None)
         return self._agreed(targets_of(loader, self.task), ranks)
 
     @staticmethod
@@ -174,7 +205,11 @@ class Estimator:
 
     def _generator(self, ranks: Group) -> torch.Generator:
         """Of the seed, or of one drawn by the first rank."""
-        seed = torch.seed() if self.seed is None else integer(type(self).__name__, "seed", self.seed, 0, (1 << 63) - 1)
+        seed = (
+            torch.Generator().seed()
+            if self.seed is None
+            else integer(type(self).__name__, "seed", self.seed, 0, (1 << 63) - 1)
+        )
         return torch.Generator().manual_seed(ranks.gather_objects(seed)[0])
 
     targets_: Targets
@@ -207,14 +242,3 @@ def _linear(w: Tensor) -> nn.Linear:
         linear.weight.copy_(w[1:].mT)
         linear.bias.copy_(w[0])
     return linear
-
-
-def _not_fitted(name: str) -> Exception:
-    message = (
-        f"This {name} instance is not fitted yet. Call 'fit' with appropriate arguments before using this estimator."
-    )
-    try:
-        from sklearn.exceptions import NotFittedError
-    except ImportError:
-        return ValueError(message)
-    return NotFittedError(message)
