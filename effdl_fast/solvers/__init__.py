@@ -2,6 +2,7 @@
 
 from effdl_fast.solvers._estimator import LayerRecord
 from effdl_fast.solvers.elm import ELM
+from effdl_fast.solvers.initialise import init_platonic_
 from effdl_fast.solvers.platonic import PlatonicMLP
 
-__all__ = ["ELM", "LayerRecord", "PlatonicMLP"]
+__all__ = ["ELM", "LayerRecord", "PlatonicMLP", "init_platonic_"]
