@@ -114,7 +114,9 @@ if [[ $MODE == cuda ]]; then
   # Kernels are tens of times slower under the sanitizer: a few cases per shape of kernel.
   SMALL="test_values_and_gradients and (float32 or bfloat16) and (5x3 or 2d_poison or ignored_poison or dense_weight
     or 1d_every_other or alpha_sample or 5x4_3 or more_rows_tiles)
-    or (test_same_bits_as_the_reference or test_neighbours_of_the_reference) and (49x33 or ties or duplicates)"
+    or (test_same_bits_as_the_reference or test_neighbours_of_the_reference) and (49x33 or ties or duplicates)
+    or test_moments_and_output and (rows_129 or largest or width_17 or no_layer_12)
+    or test_solutions_of_the_reference and (largest_projected or repeated or tries_50_ridge or batch_50)"
   if ! command -v compute-sanitizer > /dev/null; then
     skipped sanitizer "compute-sanitizer is not on PATH"
   elif [[ ! $HAVE_PYTEST ]]; then
