@@ -39,7 +39,7 @@ class Estimator(Conventions):
 
     @property
     def decision_function(self) -> Callable[[Any], Any]:
-        """decision_function(X): the network's output (m, c) for samples X, as a tensor for a tensor, else a NumPy array.
+        """decision_function(X): the output (m, c) for samples X, as a tensor for a tensor, else a NumPy array.
 
         (m,) for two classes (above 0 the second one) and for targets of one dimension. Outputs are no probabilities:
         they may lie anywhere. Not there with task="regression", where `predict` gives them.
@@ -120,15 +120,19 @@ class Estimator(Conventions):
         raise NotImplementedError
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns that `transform` gives: the class in lower case, and a number."""
+        """Names of the columns that `transform` gives: the class in lower case, and a number.
+
+        input_features: None, or the names of X's features, which are checked (ValueError) and not used.
+        """
         self._fitted()
+        self._check_input_names(input_features, self.n_features_in_)
         width = [w.shape[1] for w in self.layers_.weights][-1] if len(self.layers_) else self.n_features_in_
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(width)], dtype=object)
 
     # ---- as a module ----
 
     def to_module(self) -> nn.Sequential:
-        """A copy as torch.nn: Linear, activation, ..., Linear, for flattened samples; backpropagation can go on with it.
+        """A copy as torch.nn (Linear, activation, ..., Linear) of flattened samples; backpropagation can go on with it.
 
         Its output is that of decision_function, always (m, c)."""
         self._fitted()

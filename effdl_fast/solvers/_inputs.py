@@ -19,6 +19,8 @@ def matrix(x: Any, dtype: torch.dtype | None, device: torch.device | None) -> Te
     """
     if isinstance(x, Tensor):
         x = x.detach()
+        if x.layout is not torch.strided:
+            raise TypeError(f"Sparse data was passed for X ({x.layout}), but dense data is required. Use '.to_dense()'")
         if x.is_complex():
             raise ValueError("Complex data not supported: X")
     else:
@@ -45,6 +47,8 @@ def _array(x: Any) -> Tensor:
     array = np.asarray(x)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported: X has dtype {array.dtype}")
+    if array.dtype.kind in "SUMm":
+        raise ValueError(f"X must hold numbers, got dtype {array.dtype}")
     if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         array = array.astype(np.float64)
     if array.dtype.kind == "b" or (array.dtype.kind == "u" and array.dtype.itemsize > 1):

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effdl_fast.solvers._conventions import warn_of_column
+
 TASKS = ("auto", "classification", "regression")
 
 
@@ -79,12 +81,18 @@ class Targets:
 
 
 def labels_of(y: Any) -> np.ndarray:
-    """Labels as a NumPy vector; a column is one too."""
-    labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    """Labels as a NumPy vector; a column is one too, with scikit-learn's warning where it is no tensor."""
+    labels = _numpy(y) if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+        if not isinstance(y, Tensor):
+            warn_of_column()
     if labels.ndim != 1:
         raise ValueError(f"y must have one label for each sample, shape (m,), got shape {labels.shape}")
+    if labels.dtype.kind == "O":
+        labels = _plain(labels)
+    if labels.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: y has dtype {labels.dtype}")
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all():
             raise ValueError(f"y contains NaN or infinity, in row {np.flatnonzero(~np.isfinite(labels))[0]}")
@@ -95,19 +103,38 @@ def labels_of(y: Any) -> np.ndarray:
     return labels
 
 
+def _numpy(y: Tensor) -> np.ndarray:
+    y = y.detach().cpu()
+    return (y.float() if y.dtype is torch.bfloat16 else y).numpy()  # NumPy has no bfloat16
+
+
+def _plain(labels: np.ndarray) -> np.ndarray:
+    """Labels of dtype object: strings stay, numbers get a dtype of theirs. ValueError for missing and mixed ones."""
+    strings = [isinstance(label, str) for label in labels]
+    if all(strings):
+        return labels
+    missing = [row for row, label in enumerate(labels) if label is None or label != label]
+    if missing:
+        raise ValueError(f"y contains NaN or None, in row {missing[0]}")
+    if any(strings):
+        raise ValueError(f"y must hold labels of one type, strings or numbers, got both in rows "
+                         f"{strings.index(True)} and {strings.index(False)}")  # fmt: skip
+    return np.array(labels.tolist())
+
+
 def values_of(y: Any) -> Tensor:
     """Values (m,) or (m, c)."""
-    values = y.detach() if isinstance(y, Tensor) else torch.from_numpy(np.array(y, dtype=_float(y)))
-    if values.is_complex():
+    found = y.detach() if isinstance(y, Tensor) else np.asarray(y)
+    if found.is_complex() if isinstance(found, Tensor) else found.dtype.kind == "c":
         raise ValueError("Complex data not supported: y")
+    values = found if isinstance(found, Tensor) else torch.from_numpy(np.array(found, dtype=_float(found)))
     if values.dim() not in (1, 2) or (values.dim() == 2 and values.shape[1] == 0):
         raise ValueError(f"y must have shape (m,) or (m, c), got {tuple(values.shape)}")
     return values if values.is_floating_point() else values.double()
 
 
-def _float(y: Any) -> Any:
-    dtype = getattr(y, "dtype", None)
-    return dtype if isinstance(dtype, np.dtype) and dtype in (np.float32, np.float64) else np.float64
+def _float(y: np.ndarray) -> Any:
+    return y.dtype.newbyteorder("=") if y.dtype in (np.float32, np.float64) else np.float64
 
 
 def is_classification(y: Any, task: str) -> bool:
@@ -116,4 +143,7 @@ def is_classification(y: Any, task: str) -> bool:
         return task == "classification"
     if isinstance(y, Tensor):
         return not y.is_floating_point()
-    return np.asarray(y).dtype.kind != "f"
+    values = np.asarray(y)
+    if values.dtype.kind == "O" and not any(isinstance(value, str) for value in values.flat):
+        values = np.array(values.tolist())  # numbers in an object array are what they are
+    return values.dtype.kind != "f"
