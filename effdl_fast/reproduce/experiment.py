@@ -128,7 +128,7 @@ class Experiment:
     """One table or figure of the thesis.
 
     title, thesis (where it stands), about (what is done and which choices are ours); settings by name; full: the
-    thesis's size; quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a
+    thesis's size, or, where that is `original`, a smaller one; quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a
     Result; options: what the values of the plans' options may be; threads: CPU threads for a trial (None: as many as
     torch has); heavy: at full size it is work for a GPU, so a whole chapter leaves it out on a CPU.
     """
@@ -146,14 +146,15 @@ class Experiment:
     options: Mapping[str, Number] = field(default_factory=dict)
     threads: int | None = None
     heavy: bool = False
+    original: Plan | None = None
 
     def is_smoke(self, result: Result) -> bool:
         """Whether `result` comes from the quick plan, with or without changes: it proves nothing."""
         return bool(result.plan.get("smoke", False))
 
     def reductions(self, result: Result) -> list[str]:
-        """How the run behind `result` was smaller than, or different from, the full plan; empty for a full run."""
-        full, ran = self.full.as_dict(), result.plan
+        """How the run behind `result` was smaller than, or different from, the thesis's plan; empty for a full run."""
+        full, ran = (self.original or self.full).as_dict(), result.plan
         notes = [f"{key}: {ran[key]} instead of {full[key]}" for key in ("trials", "epochs") if ran[key] != full[key]]
         if full["data"] is not None and result.data is not None and full["data"] != ran["data"]:
             notes.append(

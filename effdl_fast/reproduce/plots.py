@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from effdl_fast.errors import MissingPackageError
@@ -29,6 +29,7 @@ COLOURS = {
 }
 OTHER_COLOURS = ("#8a6d3b", "#17a2a2", "#7a5bd0", "#c2a100", "#999999")
 CLASSES = ("#c22f2f", "#1f5fbf", "#2b9348", "#e8a02c", "#7a5bd0", "#17a2a2", "#8a6d3b", "#d37295", "#4a4f5a", "#c2a100")
+ARROWS = ("#1f5fbf", "#111111", "#5b6472", "#a6acb6")  # the solution, then principal components
 PANEL = (4.6, 3.4)  # inches, one panel
 SCENE = 3.0  # inches, the side of a panel that shows points of a plane
 DPI = 110
@@ -201,6 +202,36 @@ def scenes(
     return _render(figure, name, caption)
 
 
+@dataclass(frozen=True)
+class Space:
+    """Points of space (x, y, z), each in the colour of its class; arrows from the origin: label -> (x, y, z)."""
+
+    points: Sequence[Sequence[float]]
+    classes: Sequence[int]
+    arrows: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    view: tuple[float, float] = (20.0, -60.0)  # elevation and azimuth, degrees
+
+
+def spaces(name: str, caption: str, panels: Mapping[str, Space], *, columns: int = 3) -> Plot:
+    """Points and arrows of space in one or several panels; the axes are a1, a2, a3; the legend is that of the first."""
+    figure, axes = _grid(len(panels), columns, SCENE, SCENE, projection="3d")
+    for axis, (title, space) in zip(axes, panels.items(), strict=True):
+        solid: Any = axis
+        solid.scatter(*zip(*space.points, strict=True), s=3, c=[CLASSES[c] for c in space.classes], alpha=0.5)
+        for index, (label, arrow) in enumerate(space.arrows.items()):
+            shade = ARROWS[index % len(ARROWS)]
+            solid.quiver(0, 0, 0, *arrow, color=shade, linewidth=2, label=label, arrow_length_ratio=0.12)
+        solid.view_init(*space.view)
+        solid.set(xlabel="a1", ylabel="a2", zlabel="a3")
+        solid.set_title(title, fontsize=8.5)
+        solid.tick_params(labelsize=6)
+    if next(iter(panels.values())).arrows:
+        figure.legend(
+            *axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, ncols=4, loc="outside upper left"
+        )
+    return _render(figure, name, caption)
+
+
 def bars(
     name: str,
     caption: str,
@@ -231,13 +262,16 @@ def benchmark(name: str, rows: Sequence[Mapping[str, Any]]) -> Plot:
     return dots(name, caption, groups, x="time / ours", line=1.0)
 
 
-def _grid(panels: int, columns: int, width: float = PANEL[0], height: float = PANEL[1]) -> tuple[Any, list[Axes]]:
+def _grid(
+    panels: int, columns: int, width: float = PANEL[0], height: float = PANEL[1], projection: str | None = None
+) -> tuple[Any, list[Axes]]:
     from matplotlib.figure import Figure
 
     columns = min(columns, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    kind = {"projection": projection}
+    grid = list(figure.subplots(rows, columns, squeeze=False, subplot_kw=kind).ravel())
     for unused in grid[panels:]:
         unused.set_axis_off()
     return figure, grid[:panels]

@@ -1,0 +1,1 @@
+"""What several experiments of chapter 7 share."""
