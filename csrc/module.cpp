@@ -12,7 +12,8 @@ using Bind = void(py::module_& m);
 Bind bind_build_info, bind_exp_ga_loss, bind_pow3_ga_loss, bind_linear_ga_loss, bind_ga_loss_scale, bind_quantize,
     bind_dequantize, bind_histogram, bind_entropy, bind_pack_bits, bind_unpack_bits, bind_huffman_lengths,
     bind_huffman_encode, bind_huffman_decode, bind_compress_weights, bind_decompress_weights, bind_points_cuda,
-    bind_redundancy_depth, bind_knn, bind_layer_moments, bind_ridge_solve, bind_crc32c;
+    bind_redundancy_depth, bind_knn, bind_mlp_forward, bind_mlp_moments, bind_layer_moments, bind_ridge_solve,
+    bind_crc32c;
 }  // namespace effdl
 
 PYBIND11_MODULE(_C, m) {
@@ -40,6 +41,8 @@ PYBIND11_MODULE(_C, m) {
   effdl::bind_points_cuda(m);
   effdl::bind_redundancy_depth(m);
   effdl::bind_knn(m);
+  effdl::bind_mlp_forward(m);
+  effdl::bind_mlp_moments(m);
   effdl::bind_layer_moments(m);
   effdl::bind_ridge_solve(m);
   effdl::bind_crc32c(m);

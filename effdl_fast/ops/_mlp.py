@@ -69,3 +69,8 @@ def with_ones(z: Tensor, y: Tensor | None) -> Tensor:
     """[1 z y] in z's dtype."""
     ones = z.new_ones((z.shape[0], 1))
     return torch.cat([ones, z] if y is None else [ones, z, y.to(z.dtype)], 1)
+
+
+def plain_cpu(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Tensors whose memory says what they are."""
+    return x.resolve_neg(), [w.as_subclass(Tensor).resolve_neg() for w in weights]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from effdl_fast import _C
 from effdl_fast.ops._arguments import floating, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._mlp import SUM_ROWS, check_layers, last_width, layers, row_blocks, with_ones
+from effdl_fast.ops._mlp import SUM_ROWS, check_layers, last_width, layers, plain_cpu, row_blocks, with_ones
 
 OP = "mlp_moments"
 
@@ -70,11 +71,15 @@ def _moments(x: Tensor, weights: Sequence[Tensor], y: Tensor | None) -> Tensor:
 
 def _run(x: Tensor, weights: Sequence[Tensor], y: Tensor | None, activation: str, precise: bool) -> Tensor:
     moments = _moments(x, weights, y)
+    if not x.is_cuda:
+        x, weights = plain_cpu(x, weights)
+        _C.mlp_moments(x, weights, None if y is None else y.resolve_neg(), moments, activation, precise)
+        return moments
     for rows in row_blocks(x, weights):
         r = with_ones(layers(x[rows], weights, activation), None if y is None else y[rows])
-        for part in r.split(r.shape[0] if precise or x.is_cuda else SUM_ROWS):
-            p = part.double() if precise else part
-            moments += p.t() @ p
+        if precise:
+            r = r.double()
+        moments += r.t() @ r
     return moments
 
 
