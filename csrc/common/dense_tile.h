@@ -11,7 +11,7 @@
 namespace effdl::dense {
 
 constexpr int kRows = 8, kPanel = 48;
-constexpr int kSumRows = 256;  // most rows whose products a tile sums before they are added in double
+constexpr int kSumRows = 128;  // most rows whose products a tile sums before they are added in double
 
 enum class Activation : int { identity = 0, relu, celu, tanh, sigmoid, leaky_relu };
 constexpr int kActivations = 6;

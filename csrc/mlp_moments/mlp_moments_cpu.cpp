@@ -19,8 +19,8 @@ constexpr int64_t kGroup = 4;                        // panels that stay near wh
 
 // Rows whose r is held at once: whole kSumRows, so that sums do not depend on it.
 int64_t block_rows(int64_t rows, int64_t cols) {
-  const int64_t parts = std::clamp<int64_t>(kBlockNumbers / (kSumRows * cols), 4, 16);
-  return std::min(parts * kSumRows, (rows + kRows - 1) / kRows * kRows);
+  const int64_t parts = std::clamp<int64_t>(kBlockNumbers / (256 * cols), 4, 16);
+  return std::min(parts * 256, (rows + kRows - 1) / kRows * kRows);
 }
 
 struct Pair {
