@@ -1,5 +1,6 @@
 """Raw kernels: outputs are given, nothing is allocated, no autograd. `effdl_fast.ops` is the public form."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 from torch import Tensor
@@ -142,6 +143,10 @@ def knn_tile(
     workspace: Tensor,
 ) -> None: ...  # CUDA tensors
 def knn_block_bytes(k: int) -> int: ...
+def mlp_forward(x: Tensor, weights: Sequence[Tensor], out: Tensor, activation: str) -> None: ...
+def mlp_moments(
+    x: Tensor, weights: Sequence[Tensor], y: Tensor | None, moments: Tensor, activation: str, precise: bool
+) -> None: ...
 def layer_moments(
     z: Tensor,
     weights: Tensor | None,

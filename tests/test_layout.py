@@ -29,8 +29,15 @@ SERIAL = {
     "compress_weights": "calls the kernels of the steps one after another",
     "decompress_weights": "calls the kernels of the steps one after another",
     "redundancy_depth": "its SIMD levels are those of common/pair_tile, which it shares with knn",
+    "mlp_forward": "its SIMD levels are those of common/dense_tile, which it shares with mlp_moments",
+    "mlp_moments": "its SIMD levels are those of common/dense_tile, which it shares with mlp_forward",
     "ridge_solve": "a few thousand multiply-adds in loops that the compiler turns into vectors",
     "knn": "its SIMD levels are those of common/pair_tile, which it shares with redundancy_depth",
+}
+# Ops without CUDA kernels of their own, and the reason.
+COMPOSED_ON_CUDA = {
+    "mlp_forward": "matrix products by torch, which has tensor cores, a block of rows at a time",
+    "mlp_moments": "matrix products by torch, which has tensor cores, a block of rows at a time",
 }
 # Files that may be longer than the limit, and the reason.
 LINES, LONG_FILES = 500, {}
@@ -64,12 +71,14 @@ def test_an_op_has_its_file_in_every_folder(op):
     ]
     if op not in COMPOSED:
         levels = [] if op in SERIAL else [f"{op}_avx2.cpp", f"{op}_avx512.cpp"]
-        names = [f"{op}.h", f"{op}_cpu.cpp", *levels, f"{op}_cuda.cu", f"{op}_bind.cpp"]
+        cuda = [] if op in COMPOSED_ON_CUDA else [f"{op}_cuda.cu"]
+        names = [f"{op}.h", f"{op}_cpu.cpp", *levels, *cuda, f"{op}_bind.cpp"]
         expected += [CSRC / op / name for name in names]
     missing = [str(p.relative_to(TREE)) for p in expected if not p.is_file()]
     assert not missing, f"{op} lacks {missing}"
     assert op not in COMPOSED or not (CSRC / op).exists(), f"{op} has kernels: take it off COMPOSED"
     assert op not in SERIAL or not list((CSRC / op).glob("*_avx*")), f"{op} has SIMD levels: take it off SERIAL"
+    assert op not in COMPOSED_ON_CUDA or not list((CSRC / op).glob("*.cu")), f"{op} has CUDA kernels"
 
 
 def test_every_folder_holds_only_known_stems():

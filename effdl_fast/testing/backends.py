@@ -17,7 +17,8 @@ _ALL = (*_HALF_AND_SINGLE, torch.float64)
 
 # Ops whose kernels of every level take every dtype, or integers only: there are none of their own for float64.
 ANY_DTYPE = {"histogram", "pack_bits", "unpack_bits", "huffman_encode", "huffman_decode", "decompress_weights",
-             "redundancy_depth", "k_redundant", "knn", "layer_moments"}  # fmt: skip
+             "redundancy_depth", "k_redundant", "knn", "layer_moments", "mlp_forward",
+             "mlp_moments"}  # fmt: skip
 # Ops with one kernel on the CPU, whatever the level.
 SERIAL = {"huffman_lengths", "ridge_solve"}
 
