@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from effdl_fast.solvers import ELM, PlatonicMLP
+from effdl_fast.solvers import ELM, Grow, PlatonicMLP
 
 F64 = torch.float64
 
@@ -473,3 +473,34 @@ def test_elm_has_random_hidden_weights_and_a_fitted_last_layer():
     torch.testing.assert_close(model.output_, torch.linalg.solve(z.mT @ z + torch.eye(301, dtype=F64), z.mT @ one_hot),
                                rtol=1e-6, atol=1e-8)  # fmt: skip
     assert PlatonicMLP((20,), seed=0).fit(x, y).score(x, y) > ELM((20,), seed=0).fit(x, y).score(x, y) - 0.02
+
+
+# ---- widths that grow ----
+
+
+@pytest.mark.parametrize("options", [{}, {"first": "sorted_pca"}, {"projection": "pca"}, {"tries": 3}], ids=str)
+def test_a_layer_grows_until_its_distance_stops_falling(options):
+    x, y = blobs(m=600)
+    grow = Grow(start=4, most=128, tol=0.1)
+    model = PlatonicMLP((grow, 6), seed=0, **options).fit(x, y)
+    width = model.layers_.weights[0].shape[1]
+    assert width in (4, 8, 16, 32, 64, 128) and model.layers_.weights[1].shape == (width + 1, 6)
+    assert [r.width for r in model.history_] == [6, width, 6]
+    assert PlatonicMLP((Grow(4, 2.0, 128, 0.0),), seed=0, **options).fit(x, y).layers_.weights[0].shape[1] >= width
+    assert PlatonicMLP((Grow(4, 2.0, 128, 0.9),), seed=0, **options).fit(x, y).layers_.weights[0].shape[1] == 4
+    close(PlatonicMLP((grow, 6), seed=0, **options).fit(Batches(x, y)), model, 1e-8)
+
+
+def test_how_widths_grow():
+    assert list(Grow(3, 1.5, 10).widths()) == [3, 5, 8, 10]
+    for wrong, message in ((Grow(0), "start"), (Grow(9, most=8), "most"), (Grow(factor=1.0), "factor"),
+                           (Grow(tol=1.0), "tol")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{message} of Grow"):
+            PlatonicMLP((wrong,)).fit(*values(m=20))
+
+
+@pytest.mark.parametrize("solver", ["ridge", "pinv"])
+def test_tries_where_moments_are_singular(solver):
+    x, y = values(m=60)
+    model = PlatonicMLP((100, 90), solver=solver, l2=0.0, tries=3, seed=0).fit(x, y)
+    torch.testing.assert_close(model.predict(x), y, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from effdl_fast.ops._arguments import integer, number
+from effdl_fast.solvers._growth import Grow
 from effdl_fast.solvers._penalty import CHOICES
 from effdl_fast.solvers._targets import TASKS
 
@@ -23,12 +24,12 @@ def at_least(op: str, name: str, value: Any, least: float) -> float:
     return value
 
 
-def widths(op: str, hidden: Any) -> list[int]:
+def widths(op: str, hidden: Any) -> list[int | Grow]:
     """Of one hidden layer or several."""
     if isinstance(hidden, str | bytes):
         raise TypeError(f"{op}: hidden must be a width or a sequence of widths, got {hidden!r}")
     several = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
-    return [integer(op, "hidden", width, 1, 1 << 20) for width in several]
+    return [w.check(op) if isinstance(w, Grow) else integer(op, "hidden", w, 1, 1 << 20) for w in several]
 
 
 def common(op: str, model: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import torch
 from effdl_fast.solvers._activation import resolve
 from effdl_fast.solvers._estimator import Estimator, LayerRecord, same_length
 from effdl_fast.solvers._fitting import Fitting, Plan
-from effdl_fast.solvers._inputs import Loader, is_loader, matrix
+from effdl_fast.solvers._growth import Grow
+from effdl_fast.solvers._inputs import Loader, is_loader
 from effdl_fast.solvers._layers import Layers
 from effdl_fast.solvers._representation import Gathered, Group, Representation, Stored, Streamed, in_memory
 from effdl_fast.solvers._targets import Targets
@@ -27,7 +28,7 @@ class ClosedFormMLP(Estimator):
         """The parameters, checked."""
         raise NotImplementedError
 
-    def _widths(self) -> list[int]:
+    def _widths(self) -> list[int | Grow]:
         raise NotImplementedError
 
     def fit(
@@ -64,7 +65,8 @@ class ClosedFormMLP(Estimator):
             z = Streamed(source, activation, ranks, dtype, targets.columns, weigh=plan.ema)
         else:
             x, target, targets = self._samples(X, y, ranks)
-            z = in_memory(x, target, activation, ranks, weigh=plan.ema, widths=widths, budget=BUDGET)
+            z = in_memory(x, target, activation, ranks, weigh=plan.ema, budget=BUDGET,
+                          widths=[w.most if isinstance(w, Grow) else w for w in widths])  # fmt: skip
             if plan.solver != "ridge":
                 z = Stored(x, target, activation, ranks, weigh=plan.ema)
         fitting = Fitting(plan, z, targets, self._generator(ranks), progress)
@@ -87,15 +89,16 @@ class ClosedFormMLP(Estimator):
             classes: all class labels; needed in the first call unless the first batch has all of them.
 
         Raises:
-            ValueError: as `fit`; ema, first="sorted_pca", l2="loo" and the solvers other than ridge, which need to go
-                through the samples more than once a layer: use `fit` with a loader.
+            ValueError: as `fit`; ema, first="sorted_pca", tries, Grow, l2="loo" and the solvers other than ridge, which
+                need to go through the samples more than once a layer: use `fit` with a loader.
         """
         plan, activation = self._plan(), resolve(self.activation)
-        if plan.ema is not None or plan.first or plan.l2 == "loo" or plan.solver != "ridge" or plan.tries != 1:
-            raise ValueError("partial_fit: ema, first, tries, l2='loo' and solvers other than ridge need several "
+        grown = any(isinstance(width, Grow) for width in self._widths())
+        if plan.ema is not None or plan.first or plan.l2 == "loo" or plan.solver != "ridge" or plan.tries != 1 or grown:
+            raise ValueError("partial_fit: ema, first, tries, Grow, l2='loo' and solvers other than ridge need several "
                              "passes for a layer; use fit with a loader")  # fmt: skip
         if self._gathered is None:
-            x = matrix(X, self.dtype, self.device)
+            x = self._new_matrix(X)
             targets = Targets.of(y, self.task, classes)
             z = Gathered(Layers(activation), Group(), x.dtype, x.new_zeros((), dtype=torch.float64), targets.columns)
             self._gathered = Fitting(plan, z, targets, self._generator(Group())), z

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from effdl_fast.solvers import _projection as projections
 from effdl_fast.solvers._estimator import LayerRecord
+from effdl_fast.solvers._growth import Grow
 from effdl_fast.solvers._layer_fit import Solver, check
-from effdl_fast.solvers._least_squares import LeastSquares, Target, from_moments, narrow
+from effdl_fast.solvers._least_squares import LeastSquares, Target, distance, from_moments, narrow
 from effdl_fast.solvers._penalty import choose_l2
 from effdl_fast.solvers._representation import Representation
 from effdl_fast.solvers._sorted_pca import sorted_pca
@@ -46,8 +47,15 @@ class Fitting:
     def where(self) -> str:
         return f"layer {len(self.z.layers) + 1}"
 
-    def hidden(self, width: int) -> None:
+    def hidden(self, width: int | Grow) -> None:
         """Finds the weights of a further hidden layer and goes on to its output."""
+        if isinstance(width, Grow):
+            self._grow(width)
+        else:
+            self._advance(self._weights(width))
+
+    def _weights(self, width: int) -> Tensor:
+        """(n, w), or (t, n, w) to choose from."""
         kind = self.plan.first if self.plan.first and not len(self.z.layers) else self.plan.projection
         if kind == "random":
             weights = self._random(width)
@@ -59,7 +67,7 @@ class Fitting:
         else:
             rows = self._rows() - self.targets.columns
             weights = projections.random(rows, width, 1, self.generator, self.z.moments().device)
-        self._advance(weights.to(self.z.dtype))
+        return weights.to(self.z.dtype)
 
     def output(self) -> Tensor:
         """Weights of the last layer."""
@@ -79,10 +87,11 @@ class Fitting:
         if self.plan.accuracy and self.targets.classes is not None:
             accuracy = self.z.accuracy(found.solution.to(self.z.dtype), self.targets.best)
         lsd, rcond = float(found.lsd), float(found.rcond)
-        del self.history[len(self.z.layers) :]  # of fewer samples
+        again = len(self.history) > len(self.z.layers)  # with more samples, or for another width
+        del self.history[len(self.z.layers) :]
         condition = float("inf") if rcond == 0 else 1.0 / rcond
         self.history.append(LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy))
-        if self.progress is not None:
+        if self.progress is not None and not again:
             self.progress(self.history[-1])
         return found
 
@@ -118,17 +127,30 @@ class Fitting:
             self.z.advance(weights)
             return
         moments = self.z.candidates(weights)
-        best = self._best(moments)
+        best, _ = self._best(moments)
         self.z.advance(weights[best], moments[best])
 
-    def _best(self, moments: Tensor) -> int:
-        """Of several tries that with the least squares distance lowest (section 7.5.1)."""
+    def _grow(self, grow: Grow) -> None:
+        before, kept = float("inf"), None
+        for width in grow.widths():
+            weights = self._weights(width)
+            weights = weights[None] if weights.dim() == 2 else weights
+            moments = self.z.candidates(weights)
+            best, distance = self._best(moments)
+            if kept is not None and not grow.pays(distance, before):
+                break
+            before, kept = distance, (weights[best], moments[best])
+        if kept is not None:
+            self.z.advance(*kept)
+
+    def _best(self, moments: Tensor) -> tuple[int, float]:
+        """Of several tries that with the least squares distance lowest (section 7.5.1), and the distance."""
         c = self.targets.columns
         if narrow(moments.shape[-1] - c, c):
             distances = from_moments(moments, c, self.solver.l2, None).lsd
         else:
-            distances = torch.stack([from_moments(m, c, self.solver.l2, None).lsd for m in moments])
+            distances = torch.stack([distance(m, c, self.solver.l2) for m in moments])
         distances = torch.where(distances.isfinite(), distances, torch.inf)
         best = int(distances.argmin())
         check(distances[best], self.where)
-        return best
+        return best, float(distances[best])

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from effdl_fast.solvers._least_squares import LeastSquares, Target, from_moments, from_samples, from_triangle
+from effdl_fast.solvers._least_squares import TRUST, LeastSquares, Target, from_moments, from_samples, from_triangle
 from effdl_fast.solvers._representation import Representation, Stored
 
 # Reciprocal condition numbers (of the moments with a unit diagonal) below which they are taken anew: in float64 where
 # products were float32, and after that not at all but a triangular factor of the samples.
-TRUST_FLOAT32, TRUST_FLOAT64 = 1e-6, 1e-12
+TRUST_FLOAT32, TRUST_FLOAT64 = 1e-6, TRUST
 TINY = 1e-12  # share of |Y|^2 that is left, below which moments have lost it to rounding
 
 

@@ -15,6 +15,7 @@ from effdl_fast import ops
 from effdl_fast.ops.layer_moments import MAX_WIDTH
 
 EPS = torch.finfo(torch.float64).eps
+TRUST = 1e-12  # the rcond below which moments have lost too much to rounding
 STEPS = 12  # of the power iterations that estimate a condition number
 
 
@@ -92,6 +93,23 @@ def _rcond(a: Tensor, factor: Tensor) -> Tensor:
 def triangle(factor: Tensor | None, rows: Tensor) -> Tensor:
     """The triangular factor of `factor` with further rows of [Z Y] below it."""
     return torch.linalg.qr(rows if factor is None else torch.cat([factor, rows]), mode="r").R
+
+
+def root(moments: Tensor) -> tuple[Tensor, float]:
+    """R with R'R = moments, and the share of the largest up to which its singular values are rounding."""
+    values, vectors = torch.linalg.eigh(moments)
+    return values.clamp(min=0.0).sqrt()[:, None] * vectors.mT, (len(values) * EPS) ** 0.5
+
+
+def distance(moments: Tensor, c: int, l2: float) -> Tensor:
+    """The least squares distance alone, of singular moments too; infinite where they are not finite."""
+    if not bool(torch.isfinite(moments).all()):
+        return moments.new_full((), torch.inf)
+    found = from_moments(moments, c, l2, None)
+    if not bool(found.rcond > TRUST):
+        factor, rtol = root(moments)
+        found = from_triangle(factor, float(moments[0, 0]), c, l2, None, rtol=rtol)
+    return found.lsd
 
 
 def from_triangle(factor: Tensor, m: float, c: int, l2: float, target: Target | None, *, atol: float = 0.0,

@@ -14,7 +14,7 @@ from effdl_fast.ops.layer_moments import MAX_WIDTH
 from effdl_fast.solvers._activation import Activation
 from effdl_fast.solvers._inputs import Arrays
 from effdl_fast.solvers._layers import Layers, affine, row_blocks
-from effdl_fast.solvers._least_squares import triangle
+from effdl_fast.solvers._least_squares import root, triangle
 
 ROWS = 4096  # of a block
 
@@ -281,8 +281,7 @@ class Gathered(Representation):
         return self.own.clone()
 
     def triangle(self) -> tuple[Tensor, float | None]:
-        values, vectors = torch.linalg.eigh(self.moments())
-        return values.clamp(min=0.0).sqrt()[:, None] * vectors.mT, (len(values) * torch.finfo(values.dtype).eps) ** 0.5
+        return root(self.moments())
 
 
 def in_memory(x: Tensor, y: Tensor, activation: Activation, group: Group, *, weigh: float | None,

@@ -10,6 +10,7 @@ import torch
 from effdl_fast.solvers._checks import common, widths
 from effdl_fast.solvers._closed_form import ClosedFormMLP
 from effdl_fast.solvers._fitting import Plan
+from effdl_fast.solvers._growth import Grow
 
 
 class ELM(ClosedFormMLP):
@@ -25,7 +26,7 @@ class ELM(ClosedFormMLP):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (100,),
+        hidden: Sequence[int | Grow] = (100,),
         *,
         activation: Any = "relu",
         solver: str = "ridge",
@@ -35,7 +36,7 @@ class ELM(ClosedFormMLP):
         track_accuracy: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        seed: int | None = None,
+        seed: int | None = 0,
     ) -> None:
         self.hidden = hidden
         self.activation = activation
@@ -53,5 +54,5 @@ class ELM(ClosedFormMLP):
         return Plan(projection="weights", first=None, alpha=1.0, beta=1.0, tries=1, ema=None, mixing=0.0,
                     **common(name, self))  # fmt: skip
 
-    def _widths(self) -> list[int]:
+    def _widths(self) -> list[int | Grow]:
         return widths(type(self).__name__, self.hidden)

@@ -11,20 +11,87 @@ from effdl_fast.ops._arguments import integer, number
 from effdl_fast.solvers._checks import at_least, common, one_of, widths
 from effdl_fast.solvers._closed_form import ClosedFormMLP
 from effdl_fast.solvers._fitting import Plan
+from effdl_fast.solvers._growth import Grow
 
 BETA = {"random": 10.0, "pca": 1e7}  # where none is given (sections 7.9.2, 7.9.3)
 
 
 class PlatonicMLP(ClosedFormMLP):
-    r"""A multilayer perceptron fitted layer by layer by least squares, without gradients (thesis chapter 7).
+    """A multilayer perceptron fitted layer by layer by least squares, without gradients (thesis chapter 7).
 
-    With Z the representation so far (a column of ones first) and Y the targets, a hidden layer has the weights
-    W = Z^+ T of the targets T = alpha [Z, beta Y] P, and the last one Z^+ Y (sections 7.3.2, 7.5; Fig. 7.3).
+    With Z the representation so far (m, n), a column of ones first, and Y the targets (m, c), a hidden layer has the
+    weights W = Z^+ T of the targets T = alpha [Z, beta Y] P, and the last layer Z^+ Y (sections 7.3.2 and 7.5, Fig.
+    7.3, where `Z_0` is x). Classes are one-hot columns of Y, two classes one column of -1 and +1.
+
+    It is an estimator as scikit-learn knows them, and takes NumPy arrays and tensors, on the CPU or a CUDA device.
+    By default no T, and no representation that is large, is ever in memory: with G = Z'Z and C = Z'Y,
+    W = (G + l2 I)^-1 alpha [G, beta C] P, and G and C are sums over samples, in blocks, batches or ranks.
+
+    Parameters
+    ----------
+    hidden : sequence of int or Grow, default=(100,)
+        Widths of the hidden layers, any number of them; none gives a linear model.
+    activation : str, torch.nn.Module or function of a tensor, default="relu"
+        relu, celu, tanh, sigmoid, leaky_relu, identity (compiled), elu, gelu, selu, silu, softplus, softsign, hardtanh,
+        mish, or any module or function that works element by element.
+    projection : {"random", "pca"}, default="random"
+        P: random normal (section 7.5), or Platonic PCA, the principal components of [Z, beta Y] (7.8.1).
+    first : {None, "sorted_pca"}, default=None
+        What the first hidden layer has in place of `projection`: "sorted_pca" takes samples as weights, without a bias,
+        evenly spaced along the first principal component (7.8.2, Fig. 7.14).
+    solver : {"ridge", "lstsq", "pinv"}, default="ridge"
+        "ridge" solves by moments, in float64; where their condition number asks for it, by products in float64 too or
+        by a triangular factor of the samples (`history_` says by which). "pinv" and "lstsq" are the thesis's own: T is
+        formed in the dtype of X, in memory (sections 7.5, 7.6.2); from a loader both go by a triangular factor in
+        float64.
+    alpha, beta : float
+        Scaling of T (7.5.2). beta=None: 10 for random projections, 1e7 for PCA.
+    l2 : float or {"gcv", "loo"}, default=1e-3
+        Added to the diagonal of Z'Z ("ridge" only). "gcv": for each layer what generalised cross-validation of the best
+        linear map to Y finds, from one eigendecomposition; "loo": leaving out each sample, exactly, one more pass.
+    tries : int, default=1
+        Random projections tried for each layer; that whose output has the least squares distance lowest is kept (7.5.1).
+    ema : float or None, default=None
+        lambda of the re-weighting of samples for PCA (7.9.3): d <- lambda d + (1 - lambda) e, with the squared error e
+        of each sample after each hidden layer; d multiplies Y in T. 0.2 gives the figures of thesis Table 7.3 (its
+        caption says 0.02).
+    mixing : float, default=3.0
+        Of PCA. 0 is exact: components after the first c hold what is left of Z within classes, and at most n + c units.
+        Above 0 is what single precision makes of PCA with beta large, which the thesis used: components after the first
+        c are directions at random, with Y in them at random, `mixing` times as large as Z. It is better (docs/solvers.md).
+    atol : float or None, default=None
+        Singular values up to this count as 0 ("pinv"); None: PyTorch's own tolerance.
+    task : {"auto", "classification", "regression"}, default="auto"
+        "auto": floating y are values, anything else labels.
+    track_accuracy : bool, default=False
+        Whether `history_` has the accuracy of each representation, at the cost of a pass.
+    dtype : torch.float32, torch.float64 or None, default=None
+        Of the network. None: X's, if it is one of these; uint8 and 16-bit samples become float32, other numbers float64.
+    device : torch.device, str or None, default=None
+        None: where X is.
+    seed : int or None, default=0
+        Of all that is random. None draws one from torch's generator.
+
+    Attributes
+    ----------
+    history_ : list of LayerRecord
+        One for each representation from the input on: width, least squares distance, condition number, how it was
+        solved, l2, accuracy.
+    classes_ : ndarray
+        Labels, ascending; of classifiers only.
+    n_features_in_ : int
+        Features of a flattened sample.
+
+    Examples
+    --------
+    >>> model = PlatonicMLP((784, 392), first="sorted_pca", projection="pca", ema=0.2, l2=0.03).fit(X, y)
+    >>> model.score(X_test, y_test)
+    >>> module = model.to_module()  # a torch.nn.Sequential, to go on with backpropagation
     """
 
     def __init__(
         self,
-        hidden: Sequence[int] = (100,),
+        hidden: Sequence[int | Grow] = (100,),
         *,
         activation: Any = "relu",
         projection: str = "random",
@@ -41,7 +108,7 @@ class PlatonicMLP(ClosedFormMLP):
         track_accuracy: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        seed: int | None = None,
+        seed: int | None = 0,
     ) -> None:
         self.hidden = hidden
         self.activation = activation
@@ -83,5 +150,5 @@ class PlatonicMLP(ClosedFormMLP):
             **common(name, self),
         )
 
-    def _widths(self) -> list[int]:
+    def _widths(self) -> list[int | Grow]:
         return widths(type(self).__name__, self.hidden)
