@@ -128,9 +128,10 @@ class Experiment:
     """One table or figure of the thesis.
 
     title, thesis (where it stands), about (what is done and which choices are ours); settings by name; full: the
-    thesis's size, or, where that is `original`, a smaller one; quick: a smoke run of seconds; run(trial) -> JSON-able raw result; table, plots, claims: views of a
-    Result; options: what the values of the plans' options may be; threads: CPU threads for a trial (None: as many as
-    torch has); heavy: at full size it is work for a GPU, so a whole chapter leaves it out on a CPU.
+    thesis's size, or, where `original` is that, a smaller one; quick: a smoke run of seconds; run(trial) -> JSON-able
+    raw result; table, plots, claims: views of a Result; options: what the values of the plans' options may be; threads:
+    CPU threads for a trial (None: as many as torch has); heavy: at full size it is work for a GPU, so a whole chapter
+    leaves it out on a CPU.
     """
 
     title: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def run(trial: Trial) -> dict[str, Any]:
 def noise(values: Sequence[float]) -> float:
     """The mean factor, as |log10|, between neighbours; 0 for fewer than two."""
     logs = [math.log10(max(v, 1e-30)) for v in values]
-    steps = [abs(b - a) for a, b in zip(logs, logs[1:], strict=False)]
+    steps = [abs(b - a) for a, b in itertools.pairwise(logs)]
     return statistics.fmean(steps) if steps else 0.0
 
 
@@ -74,8 +75,8 @@ def table(result: Result) -> Table:
         )
     columns = ["Network", "Layers", "Lowest MSE", "MSE of the last layer", "Lowest at layer", "Noise"]
     caption = (
-        "Medians over trials. Noise: the mean |log10| of the factor between neighbouring layers in the last four fifths "
-        "of the network. Fewer layers than asked for: the next representation was not finite."
+        "Medians over trials. Noise: the mean |log10| of the factor between neighbouring layers in the last four "
+        "fifths of the network. Fewer layers than asked for: the next representation was not finite."
     )
     return Table(columns, rows, caption)
 
@@ -115,7 +116,7 @@ def claims(result: Result) -> list[Claim]:
         out.append(
             Claim(f"{width} units: five tries give a lower error than one", "clearly", told, found[1] < found[0])
         )
-        gains = [math.log(a / b) for a, b in zip(found, found[1:], strict=False)]
+        gains = [math.log(a / b) for a, b in itertools.pairwise(found)]
         out.append(
             Claim(
                 f"{width} units: going from one to five tries has the largest effect",

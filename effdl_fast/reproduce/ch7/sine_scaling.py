@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from typing import Any
 
@@ -95,7 +96,7 @@ def claims(result: Result) -> list[Claim]:
             "a higher beta is better",
             "yes, below about 100",
             ", ".join(f"{v:.1e} ({label})" for label, v in betas.items()),
-            all(b < a for a, b in zip(others, others[1:], strict=False)),
+            all(b < a for a, b in itertools.pairwise(others)),
         ),
         Claim(
             "beta = 100 makes the results worse",
@@ -110,8 +111,8 @@ EXPERIMENT = Experiment(
     title="Scaling factors alpha and beta",
     thesis="Fig. 7.7, sec. 7.5.2",
     about=(
-        "The sine of Fig. 7.4, 100 layers of 8 units, CELU, one try, float32. The thesis's values of alpha and beta are in "
-        "its picture only."
+        "The sine of Fig. 7.4, 100 layers of 8 units, CELU, one try, float32. The thesis's values of alpha and beta "
+        "are in its picture only."
     ),
     settings=SETTINGS,
     full=Plan(trials=20, epochs=1, options={"samples": 5000, "depth": 100}),
