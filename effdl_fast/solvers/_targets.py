@@ -31,7 +31,7 @@ class Targets:
             found = np.unique(labels_of(classes))
             return cls(found, 1 if len(found) == 2 else len(found), True)
         if is_classification(y, task):
-            found = np.unique(labels_of(y))
+            found = np.unique(labels_of(y, warn=True))
             return cls(found, 1 if len(found) <= 2 else len(found), True)
         values = values_of(y)
         return cls(None, values.shape[1] if values.dim() == 2 else 1, values.dim() == 1)
@@ -80,12 +80,12 @@ class Targets:
         return output[:, 0] if self.flat else output
 
 
-def labels_of(y: Any) -> np.ndarray:
-    """Labels as a NumPy vector; a column is one too, with scikit-learn's warning where it is no tensor."""
+def labels_of(y: Any, *, warn: bool = False) -> np.ndarray:
+    """Labels as a NumPy vector; a column is one too, if asked for with scikit-learn's warning where it is no tensor."""
     labels = _numpy(y) if isinstance(y, Tensor) else np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-        if not isinstance(y, Tensor):
+        if warn and not isinstance(y, Tensor):
             warn_of_column()
     if labels.ndim != 1:
         raise ValueError(f"y must have one label for each sample, shape (m,), got shape {labels.shape}")
