@@ -6,10 +6,10 @@ import statistics
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from effdl_fast.reproduce import plots
 from effdl_fast.reproduce.ch7.parts.fits import DTYPES, listed
+from effdl_fast.reproduce.ch7.parts.plain import pinv, random_network
 from effdl_fast.reproduce.ch7.parts.toys import sine
 from effdl_fast.reproduce.experiment import Claim, Experiment, Number, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
@@ -27,19 +27,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def listing(x: Tensor, y: Tensor, seed: int) -> Tensor:
-    """The code of Fig. 7.3: what the network makes of x (m, 1), fitted to y (m,)."""
-    generator = torch.Generator().manual_seed(seed)
-    ones, z = torch.ones_like(x), x
-    for _ in range(2):
-        z = torch.cat([ones, z], dim=1)
-        p = torch.randn(1 + z.shape[1], HIDDEN, generator=generator, dtype=torch.float64).to(x.dtype)
-        target = torch.cat([z, y[:, None]], dim=1) @ p
-        z = torch.celu(z @ (torch.linalg.pinv(z) @ target))
-    z = torch.cat([ones, z], dim=1)
-    return z @ (torch.linalg.pinv(z) @ y)
-
-
 def run(trial: Trial) -> dict[str, Any]:
     """The mean squared errors of `networks` networks, and the best one's curve."""
     setting, options = trial.setting, trial.plan.options
@@ -47,7 +34,7 @@ def run(trial: Trial) -> dict[str, Any]:
     errors, best = [], y
     for seed in range(trial.seed * options["networks"], (trial.seed + 1) * options["networks"]):
         if setting.get("listing"):
-            output = listing(x, y, seed)
+            output = random_network(x, y, (HIDDEN,) * 2, torch.celu, pinv(), seed=seed)
         else:
             chosen = listed(setting, "solver")
             model = PlatonicMLP((HIDDEN,) * 2, activation="celu", beta=1.0, l2=0.0, seed=seed, **chosen)
