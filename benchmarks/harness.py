@@ -1,7 +1,8 @@
 """Times ours against its peers, and says how far from the floor both are.
 
-A benchmark of an op is a module `benchmarks/ops/bench_<op>.py` with a function `races(device, quick)` that yields
-`Race` objects one at a time, so that only one race's tensors exist at once. For each race the harness
+A benchmark of an op is a module `benchmarks/ops/bench_<op>.py` (of a solver, in `benchmarks/solvers`) with a function
+`races(device, quick)` that yields `Race` objects one at a time, so that only one race's tensors exist at once. For each
+race the harness
 
 1. checks: `Race.check` raises if our result is wrong, and nothing is timed then;
 2. warms every contestant up with an untimed call, which may compile, and finds how many calls make one sample (at least
@@ -82,10 +83,16 @@ class Race:
     notes: Sequence[str] = ()  # what a reader of the table should know
 
 
+def modules() -> dict[str, str]:
+    """The modules of all benchmarks, of ops first, by name."""
+    here = Path(__file__).parent
+    found = [p for folder in ("ops", "solvers") for p in sorted((here / folder).glob("bench_*.py"))]
+    return {p.stem.removeprefix("bench_"): f".{p.parent.name}.{p.stem}" for p in found}
+
+
 def names() -> list[str]:
-    """The ops that have a benchmark."""
-    folder = Path(__file__).parent / "ops"
-    return sorted(p.stem.removeprefix("bench_") for p in folder.glob("bench_*.py"))
+    """What has a benchmark: ops and solvers."""
+    return list(modules())
 
 
 def default_device() -> str:
@@ -99,7 +106,7 @@ def run(
     device: str | None = None,
     after_race: Callable[[list[Row]], object] = lambda rows: None,
 ) -> list[Row]:
-    """Benchmarks one op or all; returns a row per contestant. after_race gets the rows of each race as it is done.
+    """Benchmarks one op or solver, or all; returns a row per contestant. after_race gets the rows of a race when done.
 
     A row has op, case, what, role (ours, peer or floor), median_us, p10_us, p90_us, ratio (this row's time over ours),
     bytes, gb_per_s, elements, floor (the floor's median_us, or None), peak_bytes and peak_ratio (this row's over ours;
@@ -114,7 +121,7 @@ def run(
     try:
         torch.set_num_threads(threads or before)
         for name in [op] if op else names():
-            module = importlib.import_module(f".ops.bench_{name}", package=__package__)
+            module = importlib.import_module(modules()[name], package=__package__)
             for race in module.races(where, quick):
                 done = measure(race, quick)
                 after_race(done)

@@ -16,7 +16,7 @@ from effdl_fast.ops.layer_moments import MAX_WIDTH
 
 EPS = torch.finfo(torch.float64).eps
 TRUST = 1e-12  # the rcond below which moments have lost too much to rounding
-STEPS = 12  # of the power iterations that estimate a condition number
+STEPS = 6  # of the power iterations that estimate a condition number
 
 
 class Target(NamedTuple):

@@ -111,9 +111,8 @@ class Representation:
         """Moments of [1 z d*y]; G is that of `moments`."""
         total: Tensor | None = None
         for z, y, d in self.weighted_parts(head):
-            y = (d * y).double()
-            z = z.double()
-            cross = torch.cat([y.sum(0, keepdim=True), z.mT @ y, y.mT @ y])
+            y = d * y
+            cross = torch.cat([y.sum(0, keepdim=True), z.mT @ y, y.mT @ y]).double()  # sums of a block in y's dtype
             total = cross if total is None else total.add_(cross)
         assert total is not None
         total = self.group.sum(total)
