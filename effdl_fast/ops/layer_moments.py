@@ -58,12 +58,10 @@ def layer_moments(
         return layer_moments_ref(z, weights, y, activation, keep=keep)
     weights = _check(z, weights, y, activation, keep)
     if way == DISPATCHER:
-        moments, output = torch.ops.effdl_fast.layer_moments(
-            z.detach(), None if weights is None else weights.detach(), y.detach(), activation, keep
-        )
-    else:
-        moments, output = _run(z, weights, y, activation, keep)
-    return LayerMoments(moments, output if keep else None)
+        detached = None if weights is None else weights.detach()
+        moments, output = torch.ops.effdl_fast.layer_moments(z.detach(), detached, y.detach(), activation, keep)
+        return LayerMoments(moments, output if keep else None)
+    return LayerMoments(*_compute(z, weights, y, activation, keep))
 
 
 def _real(z: Tensor) -> torch.dtype:
@@ -108,9 +106,10 @@ def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: bool) -> Tens
     return weights.to(_real(z))
 
 
-def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor]:
+def _compute(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor | None]:
     moments = _moments(z, weights, y)
-    output = _output(z, weights, keep)
+    # A by columns: a layer's kernel makes and reads them so.
+    columns = z.new_empty((weights.shape[-1], z.shape[0])) if keep and weights is not None else None
     workspace = None
     if z.is_cuda:
         tries = 1 if weights is None or weights.dim() == 2 else weights.shape[0]
@@ -122,11 +121,11 @@ def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bo
         None if weights is None else weights.resolve_neg().contiguous(),
         y.resolve_neg() if y.is_neg() else y,
         moments,
-        output.t() if keep else None,
+        columns,
         workspace,
         _ACTIVATIONS.index(activation),
     )
-    return moments, output
+    return moments, None if columns is None else columns.t()
 
 
 def _moments(z: Tensor, weights: Tensor | None, y: Tensor) -> Tensor:
@@ -135,15 +134,15 @@ def _moments(z: Tensor, weights: Tensor | None, y: Tensor) -> Tensor:
     return torch.empty((*tries, n, n), dtype=torch.float64, device=z.device)
 
 
-def _output(z: Tensor, weights: Tensor | None, keep: bool) -> Tensor:
-    """Memory for A by columns; nothing where it is not asked for."""
-    if weights is None or not keep:
-        return z.new_empty((0, 0))
-    return z.new_empty((weights.shape[-1], z.shape[0])).t()
+def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor]:
+    moments, output = _compute(z, weights, y, activation, keep)
+    return moments, z.new_empty((0, 0)) if output is None else output
 
 
 def _fake(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor]:
-    return _moments(z, weights, y), _output(z, weights, keep)
+    if weights is None or not keep:
+        return _moments(z, weights, y), z.new_empty((0, 0))
+    return _moments(z, weights, y), z.new_empty((weights.shape[-1], z.shape[0])).t()
 
 
 register(

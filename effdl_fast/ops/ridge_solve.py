@@ -73,13 +73,12 @@ def ridge_solve(
     if way == REFERENCE:
         return ridge_solve_ref(moments, targets, l2, projection, alpha=alpha, beta=beta, free_bias=free_bias)
     c, l2, alpha, beta = _check(moments, targets, l2, projection, alpha, beta)
-    arguments = (c, l2, projection, alpha, beta, bool(free_bias))
+    free_bias = bool(free_bias)
     if way == DISPATCHER:
         detached = None if projection is None else projection.detach()
-        found = torch.ops.effdl_fast.ridge_solve(moments.detach(), c, l2, detached, alpha, beta, bool(free_bias))
-    else:
-        found = _run(moments, *arguments)
-    return RidgeSolution(found[0], found[1], found[2], None if projection is None else found[3])
+        found = torch.ops.effdl_fast.ridge_solve(moments.detach(), c, l2, detached, alpha, beta, free_bias)
+        return RidgeSolution(found[0], found[1], found[2], None if projection is None else found[3])
+    return RidgeSolution(*_compute(moments, c, l2, projection, alpha, beta, free_bias))
 
 
 def _check(
@@ -116,13 +115,10 @@ def _check(
     return c, l2, alpha, beta
 
 
-Found = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _run(
+def _compute(
     moments: Tensor, c: int, l2: float, projection: Tensor | None, alpha: float, beta: float, free_bias: bool
-) -> Found:
-    outputs = _fake(moments, c, l2, projection, alpha, beta, free_bias)
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    outputs = _outputs(moments, c, projection)
     workspace = None
     if projection is not None:
         projection = projection.resolve_neg().contiguous()
@@ -134,13 +130,27 @@ def _run(
     return outputs
 
 
+def _outputs(moments: Tensor, c: int, projection: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    batch, n, new = moments.shape[:-2], moments.shape[-1] - c, moments.new_empty
+    weights = None if projection is None else new((*projection.shape[:-2], n, projection.shape[-1]))
+    return new((*batch, n, c)), new(batch), new(batch), weights
+
+
+Found = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _run(
+    moments: Tensor, c: int, l2: float, projection: Tensor | None, alpha: float, beta: float, free_bias: bool
+) -> Found:
+    solution, residual, rcond, weights = _compute(moments, c, l2, projection, alpha, beta, free_bias)
+    return solution, residual, rcond, moments.new_empty(0) if weights is None else weights
+
+
 def _fake(
     moments: Tensor, c: int, l2: float, projection: Tensor | None, alpha: float, beta: float, free_bias: bool
 ) -> Found:
-    batch, n = moments.shape[:-2], moments.shape[-1] - c
-    weights = (0,) if projection is None else (*projection.shape[:-2], n, projection.shape[-1])
-    new = moments.new_empty
-    return new((*batch, n, c)), new(batch), new(batch), new(weights)
+    solution, residual, rcond, weights = _outputs(moments, c, projection)
+    return solution, residual, rcond, moments.new_empty(0) if weights is None else weights
 
 
 register(
