@@ -48,7 +48,7 @@ def solution(x: Tensor, labels: Tensor) -> tuple[Tensor, str]:
         z = with_ones(x)
         w, way = (torch.linalg.pinv(z) @ signs(labels).double())[1:], "least squares"
     else:
-        w = torch.from_numpy(SVC(kernel="linear", C=1.0).fit(x.numpy(), labels.numpy()).coef_[0])
+        w = torch.tensor(SVC(kernel="linear", C=1.0).fit(x.numpy(), labels.numpy()).coef_[0])
         way = "SVM"
     return w / w.norm(), way
 
@@ -92,12 +92,15 @@ def table(result: Result) -> Table:
         "Problem",
         "w* by",
         "Component",
-        "Cosine with w* in the plane",
+        "Cosine with w*",
         "a3 part",
         "Variance",
         "sign(X w) right %",
     ]
-    caption = "Means over trials. The last column: labels that the first component's part in the plane gives as w."
+    caption = (
+        "Means over trials. The cosine is that of the component's part in the plane of X; the last column: labels that "
+        "the first component's part in this plane, taken as w, gives."
+    )
     return Table(columns, rows, caption)
 
 
@@ -147,9 +150,9 @@ EXPERIMENT = Experiment(
     title="Platonic PCA illustrated",
     thesis="Figs. 7.12 and 7.13, sec. 7.8.1",
     about=(
-        "A = [X y] with beta = 1, y = -1 or 1; X uniform in the square [-1, 1]^2, on two sides of a line with a margin, or "
-        "of 0.5 sin(pi x). Components about the mean; their signs are such that the a3 part is positive. w* by a linear "
-        "SVM (C = 1) where scikit-learn is installed, else by least squares."
+        "A = [X y] with beta = 1, y = -1 or 1; X uniform in the square [-1, 1]^2, on two sides of a line with a "
+        "margin, or of 0.5 sin(pi x). Components about the mean; their signs are such that the a3 part is positive. "
+        "w* by a linear SVM (C = 1) where scikit-learn is installed, else by least squares."
     ),
     settings=SETTINGS,
     full=Plan(trials=20, epochs=1, options={"samples": 1000}),

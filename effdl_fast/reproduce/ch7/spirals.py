@@ -19,7 +19,8 @@ L2 = 1e-8
 TOLERANCE = 1e-5
 SCALING = {"alpha 0.1, beta 10": (0.1, 10.0), "alpha 1, beta 2": (1.0, 2.0)}
 COLUMNS = {"32 bits": ("float32", None), "32 bits, tol 1e-5": ("float32", TOLERANCE), "64 bits": ("float64", None)}
-THESIS = {  # CPU: mean and standard deviation of the accuracy, percent; None: it failed
+Told = tuple[float, float] | None  # mean and standard deviation of the accuracy on the CPU, percent; None: it failed
+THESIS: dict[str, dict[str, list[Told]]] = {
     "alpha 0.1, beta 10": {
         "pinv": [(80.25, 8.11), (87.16, 2.51), (99.17, 1.63)],
         "lstsq": [(61.92, 8.75), (87.75, 11.33), (98.50, 2.57)],
@@ -109,7 +110,7 @@ def table(result: Result) -> Table:
     return Table(columns, rows, caption)
 
 
-def _told(value: tuple[float, float] | None) -> str:
+def _told(value: Told) -> str:
     return "failed" if value is None else f"{value[0]:.2f} ± {value[1]:.2f}"
 
 
