@@ -48,29 +48,31 @@ class PlatonicMLP(ClosedFormMLP):
         Scaling of T (7.5.2). beta=None: 10 for random projections, 1e7 for PCA.
     l2 : float or {"gcv", "loo"}, default=1e-3
         Added to the diagonal of Z'Z ("ridge" only). "gcv": for each layer what generalised cross-validation of the best
-        linear map to Y finds, from one eigendecomposition; "loo": leaving out each sample, exactly, one more pass.
+        linear map to Y finds, from one eigendecomposition; "loo": by leaving out each sample, exactly, at the cost of a
+        pass.
     tries : int, default=1
-        Random projections tried for each layer; that whose output has the least squares distance lowest is kept (7.5.1).
+        Random projections tried for each layer; the one whose output has the lowest least squares distance is kept
+        (7.5.1).
     ema : float or None, default=None
         lambda of the re-weighting of samples for PCA (7.9.3): d <- lambda d + (1 - lambda) e, with the squared error e
         of each sample after each hidden layer; d multiplies Y in T. 0.2 gives the figures of thesis Table 7.3 (its
         caption says 0.02).
     mixing : float, default=3.0
-        Of PCA. 0 is exact: components after the first c hold what is left of Z within classes, and at most n + c units.
-        Above 0 is what single precision makes of PCA with beta large, which the thesis used: components after the first
-        c are directions at random, with Y in them at random, `mixing` times as large as Z. It is better (docs/solvers.md).
+        Of PCA. 0 is exact: components after the first c hold what is left of Z within classes, n + c units at most.
+        Above 0 is what single precision makes of PCA with beta large, as the thesis has it: components after the first
+        c are random directions, with Y in them at random, `mixing` times as large as Z. It is better (docs/solvers.md).
     atol : float or None, default=None
         Singular values up to this count as 0 ("pinv"); None: PyTorch's own tolerance.
     task : {"auto", "classification", "regression"}, default="auto"
         "auto": floating y are values, anything else labels.
     track_accuracy : bool, default=False
-        Whether `history_` has the accuracy of each representation, at the cost of a pass.
+        Whether `history_` has the accuracy of each representation, which costs a pass.
     dtype : torch.float32, torch.float64 or None, default=None
-        Of the network. None: X's, if it is one of these; uint8 and 16-bit samples become float32, other numbers float64.
+        Of the network. None: X's, if it is one of these; uint8 and 16-bit samples become float32, others float64.
     device : torch.device, str or None, default=None
         None: where X is.
     seed : int or None, default=0
-        Of all that is random. None draws one from torch's generator.
+        Of all that is random. None: another one each time.
 
     Attributes
     ----------
@@ -81,12 +83,15 @@ class PlatonicMLP(ClosedFormMLP):
         Labels, ascending; of classifiers only.
     n_features_in_ : int
         Features of a flattened sample.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of a DataFrame, where all of them are strings.
 
     Examples
     --------
     >>> model = PlatonicMLP((784, 392), first="sorted_pca", projection="pca", ema=0.2, l2=0.03).fit(X, y)
     >>> model.score(X_test, y_test)
-    >>> module = model.to_module()  # a torch.nn.Sequential, to go on with backpropagation
+    >>> model.save("mnist.safetensors")
+    >>> module = PlatonicMLP.load("mnist.safetensors").to_module()  # a torch.nn.Sequential, to go on with backpropagation
     """
 
     def __init__(
