@@ -313,6 +313,73 @@ def filter_samples(
     typer.echo(f"\nreport: {out / command.HTML}")
 
 
+@app.command("fit")
+def fit_network(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="digits, fashion-mnist, torchvision:NAME or FILE.npz.")],
+    hidden: Annotated[
+        str | None, typer.Option(help="Widths of the hidden layers, or none.", show_default="784,392; 784 with --elm")
+    ] = None,
+    activation: Annotated[str | None, typer.Option(help="relu, celu, tanh, ...", show_default="relu")] = None,
+    projection: Annotated[str | None, typer.Option(help="pca (Platonic PCA) or random.", show_default="pca")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(help="First layer: sorted_pca, or none for what the others have.", show_default="sorted_pca"),
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="ridge, lstsq or pinv.", show_default="ridge")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Scale of the hidden targets.", show_default="1")] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Weight of the classes in them.", show_default="1e7; 10 for random")
+    ] = None,
+    l2: Annotated[str | None, typer.Option(help="The ridge: a number, gcv or loo.", show_default="0.03")] = None,
+    tries: Annotated[
+        int | None, typer.Option(min=1, help="Random projections tried for each layer.", show_default="1")
+    ] = None,
+    ema: Annotated[
+        str | None, typer.Option(help="Lambda of the weights of samples, or none; pca only.", show_default="0.2")
+    ] = None,
+    mixing: Annotated[
+        float | None,
+        typer.Option(min=0, help="Share of the classes in units after the first; pca only.", show_default="3"),
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.", show_default="float32")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**62 - 1, help="Of all that is random.")] = 0,
+    elm: Annotated[bool, typer.Option("--elm", help="Random hidden weights (extreme learning machine).")] = False,
+    standardize: Annotated[
+        bool, typer.Option(help="(x - mean) / (std + 0.01 of the range) of each feature, in the first layer.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="File of the network.")] = Path("model.safetensors"),
+    force: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data_root: Annotated[Path, typer.Option(help="Folder of torchvision data.")] = Path("data"),
+    download: Annotated[bool, typer.Option(help="Let torchvision fetch its data.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes cuda where there is one.")] = "auto",
+) -> None:
+    """Fit a network to a data set in closed form, layer by layer, without gradients (thesis chapter 7)."""
+    from tqdm import tqdm
+
+    from effdl_fast import data as datasets
+    from effdl_fast.fit import command
+    from effdl_fast.reproduce.command import pick_device
+
+    options = {"hidden": hidden, "activation": activation, "projection": projection, "first": first, "solver": solver,
+               "alpha": alpha, "beta": beta, "l2": l2, "tries": tries, "ema": ema, "mixing": mixing, "dtype": dtype,
+               "seed": seed}  # fmt: skip
+    model = command.make_model(options, elm=elm)
+    command.require(out, force)
+    chosen = pick_device(device)
+    loaded = datasets.load(data, root=data_root, download=download)
+    if not as_json:
+        typer.echo(command.describe(loaded))
+    with tqdm(total=command.layers(model), unit="layer", desc="fitting", disable=None) as bar:
+        fitted = command.run(loaded, model, chosen, standardise=standardize, progress=command.advance(bar))
+    command.save(fitted, out)
+    if as_json:
+        typer.echo(command.to_json(command.facts(fitted, out)))
+        return
+    typer.echo(command.table(fitted).to_text())
+    typer.echo(command.summary(fitted, out))
+
+
 def _bytes_bar(total: int, what: str) -> Any:
     from tqdm import tqdm
 

@@ -122,7 +122,7 @@ def test_top_level():
 
 # A file may import from lower layers and its own folder only.
 ORDER = [("_C", "errors", "files"), ("ops",), ("nn", "compress", "metrics", "solvers", "data"), ("sklearn",),
-         ("train", "reproduce"), ("demo", "filter", "testing"), ("cli",)]  # fmt: skip
+         ("train", "reproduce"), ("demo", "filter", "fit", "testing"), ("cli",)]  # fmt: skip
 LAYERS = {name: layer for layer, names in enumerate(ORDER) for name in names}
 
 

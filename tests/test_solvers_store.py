@@ -17,7 +17,7 @@ import safetensors
 import safetensors.torch
 
 from effdl_fast.errors import CorruptDataError
-from effdl_fast.solvers import ELM, LayerRecord, PlatonicMLP, _store
+from effdl_fast.solvers import ELM, Grow, LayerRecord, PlatonicMLP, _store
 
 MODELS = [pytest.param(cls, id=cls.__name__) for cls in (PlatonicMLP, ELM)]
 
@@ -122,6 +122,18 @@ def test_numbers_that_json_lacks(saved, value):
     model.save(saved)
     json.loads(parts(saved)[0]["network"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert repr(PlatonicMLP.load(saved).history_) == repr(model.history_)
+
+
+@pytest.mark.parametrize(
+    "hidden", [(), 7, (4, Grow(2, 1.5, 16)), Grow(2, most=8)], ids=["none", "one", "both", "grown"]
+)
+def test_hidden(hidden, tmp_path):
+    x, y = blobs()
+    model = PlatonicMLP(hidden).fit(x, y)
+    model.save(tmp_path / "m")
+    other = PlatonicMLP.load(tmp_path / "m")
+    assert other.hidden == hidden and np.array_equal(other.decision_function(x), model.decision_function(x))
+    assert other.history_ == model.history_
 
 
 def test_what_partial_fit_has_so_far(tmp_path):
@@ -332,6 +344,10 @@ FORGED = {
     "value": (_set("parameters.l2", -1), "l2 must be at least 0"),
     "huge": (_set("parameters.l2", 10**400), "no valid network"),
     "widths": (_set("parameters.hidden", [5, 0]), "hidden must be"),
+    "nested widths": (_set("parameters.hidden", [[5]]), "hidden"),
+    "growth": (_set("parameters.hidden", [{"start": 0}]), "start of Grow"),
+    "growth's field": (_set("parameters.hidden", [{"stop": 0}]), "no valid network"),
+    "no widths": (_set("parameters.hidden", KeyError), "no valid network"),
     "dtype": (_set("parameters.dtype", "float8"), "no valid network"),
     "task": (_set("parameters.task", "sorting"), "task must be one of"),
     "parameters": (_set("parameters", [1]), "parameters is"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from effdl_fast.ops._arguments import integer
 from effdl_fast.solvers import _store
+from effdl_fast.solvers._activation import resolve
 from effdl_fast.solvers._conventions import Conventions, names_of, not_fitted
 from effdl_fast.solvers._inputs import is_loader, matrix, pairs, targets_of
 from effdl_fast.solvers._layers import Layers, affine
@@ -30,6 +31,19 @@ class Estimator(Conventions):
     dtype: Any
     task: str
     seed: Any
+
+    def check_parameters(self) -> None:
+        """What `fit` checks of the parameters before it begins: TypeError or ValueError for one that cannot be."""
+        self._plan()
+        self._widths()
+        self._generator(Group())
+        resolve(self.activation)
+
+    def _plan(self) -> Any:
+        raise NotImplementedError
+
+    def _widths(self) -> Any:
+        raise NotImplementedError
 
     # ---- prediction ----
 

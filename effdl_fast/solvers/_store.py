@@ -7,6 +7,7 @@ tensor in the order weights.0, weights.1, ..., output. So a file that was altere
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import operator
@@ -24,6 +25,7 @@ from torch import Tensor
 from effdl_fast import _C, files
 from effdl_fast.errors import CorruptDataError
 from effdl_fast.solvers._activation import NAMES, Activation, resolve
+from effdl_fast.solvers._growth import Grow
 from effdl_fast.solvers._layers import Layers
 from effdl_fast.solvers._record import LayerRecord
 from effdl_fast.solvers._targets import Targets
@@ -123,6 +125,8 @@ def _plain(name: str, value: Any) -> Any:
         return operator.index(value)
     if isinstance(value, Real):
         return float(value)
+    if isinstance(value, Grow):
+        return {item: _plain(name, field) for item, field in dataclasses.asdict(value).items()}
     if isinstance(value, Sequence | np.ndarray):
         return [_plain(name, item) for item in value]
     raise ValueError(f"save: the parameter {name} cannot be kept in a file, it is a {type(value).__name__}")
@@ -191,10 +195,9 @@ def _rebuild(cls: type, network: dict[str, Any], tensors: dict[str, Tensor], act
     parameters = dict(_is(network["parameters"], dict, "parameters"))
     if parameters.get("dtype") is not None:
         parameters["dtype"] = DTYPES[parameters["dtype"]]
-    if isinstance(parameters.get("hidden"), list):
-        parameters["hidden"] = tuple(parameters["hidden"])
+    parameters["hidden"] = _hidden(parameters["hidden"])
     model = cls(**parameters, activation=refit, device=device)
-    model._plan(), model._widths()  # checks them
+    model.check_parameters()
     targets = _targets(network["targets"])
     *weights, output = tensors.values()
     if output.shape[1] != targets.columns:
@@ -209,6 +212,13 @@ def _rebuild(cls: type, network: dict[str, Any], tensors: dict[str, Tensor], act
     weights = [w.to(device, dtype) for w in weights]
     model._finish(Layers(activation, weights), output.to(device, dtype), targets, history)
     return model
+
+
+def _hidden(found: Any) -> Any:
+    """A width, or several in a tuple; each a number or what Grow was made of."""
+    if isinstance(found, list):
+        return tuple(map(_hidden, found))
+    return Grow(**found) if isinstance(found, dict) else found
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> torch.dtype:
