@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from effdl_fast.reproduce import plots
+from effdl_fast.reproduce.ch4.parts.cnn import WIDTH
 from effdl_fast.reproduce.ch5.parts.layers import SUBSET, WHOLE, part_of
 from effdl_fast.reproduce.ch7.parts.fits import classified
 from effdl_fast.reproduce.ch7.parts.inputs import standardised
@@ -46,7 +48,7 @@ def run(trial: Trial) -> dict[str, Any]:
     data = part_of(trial)
     x, x_test = standardised(data)
     model = PlatonicMLP(
-        setting["hidden"],
+        scaled(setting["hidden"], trial.plan.options["width"]),
         activation="relu",
         projection="pca",
         first="sorted_pca",
@@ -63,6 +65,11 @@ def run(trial: Trial) -> dict[str, Any]:
     first = model.history_[1].accuracy
     values = (train["accuracy"], test["accuracy"], train["mse"], test["mse"], seconds, 100 * (first or 0.0))
     return {key: float(f"{value:.6g}") for key, value in zip(keys, values, strict=True)}
+
+
+def scaled(hidden: Sequence[int], width: float) -> list[int]:
+    """The widths times the option `width`."""
+    return [max(1, round(width * w)) for w in hidden]
 
 
 def _median(result: Result, label: str, key: str) -> float | None:
@@ -130,18 +137,20 @@ EXPERIMENT = Experiment(
         "(million) are left out."
     ),
     settings=SETTINGS,
-    full=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "max_parameters": 12.0}),
-    original=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "max_parameters": 50.0}),
+    full=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "width": 1.0, "max_parameters": 12.0}),
+    original=Plan(
+        trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "width": 1.0, "max_parameters": 50.0}
+    ),
     quick=Plan(
         trials=1,
         epochs=1,
         data="digits",
-        options={"train_samples": 400, "test_samples": 200, "max_parameters": 0.95},
+        options={"train_samples": 400, "test_samples": 200, "width": 0.1, "max_parameters": 12.0},
         smoke=True,
     ),
     run=run,
     table=table,
     plots=figures,
     claims=claims,
-    options={**SUBSET, "max_parameters": Number(float, 0, 1000)},
+    options={**SUBSET, "width": WIDTH, "max_parameters": Number(float, 0, 1000)},
 )

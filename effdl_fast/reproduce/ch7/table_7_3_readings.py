@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from effdl_fast.data import Dataset
 from effdl_fast.reproduce import plots
+from effdl_fast.reproduce.ch4.parts.cnn import WIDTH
 from effdl_fast.reproduce.ch5.parts.layers import SUBSET, WHOLE, part_of
 from effdl_fast.reproduce.ch7.parts.fits import BLOCK, DTYPES, classified
 from effdl_fast.reproduce.ch7.parts.inputs import standardised
 from effdl_fast.reproduce.ch7.parts.plain import Reading, pca_network
 from effdl_fast.reproduce.ch7.table_7_3 import SETTINGS as ARCHITECTURES
-from effdl_fast.reproduce.ch7.table_7_3 import THESIS
+from effdl_fast.reproduce.ch7.table_7_3 import THESIS, scaled
 from effdl_fast.reproduce.experiment import Claim, Experiment, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 from effdl_fast.solvers import PlatonicMLP
@@ -44,7 +45,7 @@ def run(trial: Trial) -> dict[str, Any]:
     setting, data = trial.setting, part_of(trial)
     x, x_test = standardised(data)
     begin = time.perf_counter()
-    found = _fit(setting, x, data)
+    found = _fit(setting, x, data, trial.plan.options["width"])
     seconds = time.perf_counter() - begin
     out = {"seconds": round(seconds, 2)}
     for part, inside, labels in (("train", x, data.y_train), ("test", x_test, data.y_test)):
@@ -54,15 +55,16 @@ def run(trial: Trial) -> dict[str, Any]:
     return out
 
 
-def _fit(setting: Any, x: Tensor, data: Dataset) -> Any:
+def _fit(setting: Any, x: Tensor, data: Dataset, width: float) -> Any:
     shape = ARCHITECTURES[setting["shape"]]
+    hidden = scaled(shape["hidden"], width)
     chosen = {key: setting[key] for key in setting if key not in ("shape", "reading")}
     if "dtype" in chosen:
         y = nn.functional.one_hot(data.y_train, len(data.classes)).to(x.dtype)
         reading = Reading(**{**chosen, "dtype": DTYPES[chosen["dtype"]]})
-        return pca_network(x, y, shape["hidden"], shape["l2"], reading)
+        return pca_network(x, y, hidden, shape["l2"], reading)
     model = PlatonicMLP(
-        shape["hidden"], activation="relu", projection="pca", first="sorted_pca", l2=shape["l2"], seed=0, **chosen
+        hidden, activation="relu", projection="pca", first="sorted_pca", l2=shape["l2"], seed=0, **chosen
     )
     return model.fit(x, data.y_train)
 
@@ -129,11 +131,13 @@ EXPERIMENT = Experiment(
         "the table's l2."
     ),
     settings=SETTINGS,
-    full=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE}),
-    quick=Plan(trials=1, epochs=1, data="digits", options={"train_samples": 200, "test_samples": 100}, smoke=True),
+    full=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "width": 1.0}),
+    quick=Plan(
+        trials=1, epochs=1, data="digits", options={"train_samples": 200, "test_samples": 100, "width": 0.1}, smoke=True
+    ),
     run=run,
     table=table,
     plots=figures,
     claims=claims,
-    options=SUBSET,
+    options={**SUBSET, "width": WIDTH},
 )

@@ -71,9 +71,13 @@ class Reading:
 
 
 def sorted_pca(x: Tensor, width: int) -> Tensor:
-    """`width` samples (rows of x) at evenly spaced places along the first principal component (Fig. 7.14)."""
+    """`width` samples (rows of x) at evenly spaced places along the first principal component (Fig. 7.14).
+
+    The largest element of the component is positive, as in PlatonicMLP; the thesis's has the sign as it comes.
+    """
     centred = (x - x.mean(dim=0)).double()
     first = torch.linalg.eigh(centred.mT @ centred)[1][:, -1]
+    first = first * first[first.abs().argmax()].sign()
     order = torch.argsort(centred @ first)
     places = (torch.arange(width) * (len(x) / width)).round().long().clamp(max=len(x) - 1)
     return x[order[places.to(x.device)]]
