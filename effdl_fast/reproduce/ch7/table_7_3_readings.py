@@ -31,6 +31,8 @@ READINGS: dict[str, dict[str, Any]] = {
     "d not in T": {"dtype": "float64", "signs": "sum", "weigh_targets": False},
     "exact, lambda 0.2": {"mixing": 0.0, "ema": 0.2},
     DRAWN: {"ema": 0.2},
+    "drawn, mixing 10": {"ema": 0.2, "mixing": 10.0},
+    "drawn, mixing 30": {"ema": 0.2, "mixing": 30.0},
     "drawn, lambda 0.02": {"ema": 0.02},
     "drawn, no weights": {"ema": None},
 }
