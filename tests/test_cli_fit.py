@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from effdl_fast.fit.standardisation import Standardisation
 from effdl_fast.solvers import ELM, PlatonicMLP
 
 runner = typer_testing.CliRunner()
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "fit.md"
 
 
 @pytest.fixture(autouse=True)
@@ -294,3 +296,31 @@ def test_values_too_large_are_told(folder, capsys):
     message = refused("set.npz", "--hidden", "5,5", "--projection", "random", "--alpha", "1e38", capsys=capsys)
     assert re.search(r"layer \d: NaN or infinity; smaller alpha", message)
     assert not (folder / "model.safetensors").exists()
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the tests run without the source tree")
+def test_the_page_about_it():
+    """docs/fit.md: its example runs, and it has every option."""
+    pytest.importorskip("sklearn")
+    text = PAGE.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    run("digits", "--hidden", "100,50")
+    names: dict = {}
+    exec(example, names)
+    assert names["accuracy"] > 0.9 and names["labels"].dtype is torch.int64
+    outputs = names["module"](names["digits"].x_test.flatten(1))
+    assert torch.equal(outputs.argmax(1), names["labels"])
+
+    import typer
+
+    options = typer.main.get_command(cli.app).commands["fit"].params[1:]
+    for option in (name for o in options for name in o.opts):
+        assert f"`{option}`" in text, f"docs/fit.md does not name {option}"
+    header = re.search(r"^layer .*$", text, re.M).group().split()
+    assert header == command.table(_fitted()).to_text().splitlines()[0].split()
+
+
+def _fitted():
+    x, y = np.eye(4).repeat(3, 0), np.arange(12) % 2
+    return command.run(data.make_dataset("tiny", x, y, x, y), command.make_model({"hidden": "3"}, elm=False),
+                       torch.device("cpu"), standardise=True)  # fmt: skip
