@@ -448,3 +448,10 @@ def test_epochs_to_the_default_start_s_error():
     before = init.Before(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), blobs())
     before.after_epoch(0)
     assert 0 < before.error < 100
+
+
+def test_negative_inputs_reverse_sorted_pca():
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    here, there = plain.sorted_pca(x, 40), -plain.sorted_pca(-x, 40)
+    torch.testing.assert_close(here, there.flip(0))
+    assert not torch.equal(plain.sorted_pca(x, 13), -plain.sorted_pca(-x, 13).flip(0))

@@ -35,6 +35,10 @@ READINGS: dict[str, dict[str, Any]] = {
     "drawn, mixing 30": {"ema": 0.2, "mixing": 30.0},
     "drawn, lambda 0.02": {"ema": 0.02},
     "drawn, no weights": {"ema": None},
+    f"{FLOAT32}, reversed": {"dtype": "float32", "beta": 8e7, "scale": 1e-3, "reverse": True},
+    "exact, lambda 0.2, reversed": {"mixing": 0.0, "ema": 0.2, "reverse": True},
+    f"{DRAWN}, reversed": {"ema": 0.2, "reverse": True},
+    "drawn, mixing 10, reversed": {"ema": 0.2, "mixing": 10.0, "reverse": True},
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     f"{shape}, {label}": {"shape": shape, "reading": label, **how} for shape in SHOWN for label, how in READINGS.items()
@@ -46,6 +50,8 @@ def run(trial: Trial) -> dict[str, Any]:
     """Accuracies (percent) and squared errors."""
     setting, data = trial.setting, part_of(trial)
     x, x_test = standardised(data)
+    if setting.get("reverse"):  # the same network, but for the order of the samples along the first component
+        x, x_test = -x, -x_test
     begin = time.perf_counter()
     found = _fit(setting, x, data, trial.plan.options["width"])
     seconds = time.perf_counter() - begin
@@ -60,7 +66,7 @@ def run(trial: Trial) -> dict[str, Any]:
 def _fit(setting: Any, x: Tensor, data: Dataset, width: float) -> Any:
     shape = ARCHITECTURES[setting["shape"]]
     hidden = scaled(shape["hidden"], width)
-    chosen = {key: setting[key] for key in setting if key not in ("shape", "reading")}
+    chosen = {key: setting[key] for key in setting if key not in ("shape", "reading", "reverse")}
     if "dtype" in chosen:
         y = nn.functional.one_hot(data.y_train, len(data.classes)).to(x.dtype)
         reading = Reading(**{**chosen, "dtype": DTYPES[chosen["dtype"]]})
