@@ -222,9 +222,11 @@ def spaces(name: str, caption: str, panels: Mapping[str, Space], *, columns: int
             shade = ARROWS[index % len(ARROWS)]
             solid.quiver(0, 0, 0, *arrow, color=shade, linewidth=2, label=label, arrow_length_ratio=0.12)
         solid.view_init(*space.view)
-        solid.set(xlabel="a1", ylabel="a2", zlabel="a3")
+        for letter in "xyz":
+            getattr(solid, f"set_{letter}label")(f"a{'xyz'.index(letter) + 1}", fontsize=8, labelpad=-8)
+        solid.locator_params(nbins=4)
         solid.set_title(title, fontsize=8.5)
-        solid.tick_params(labelsize=6)
+        solid.tick_params(labelsize=6, pad=-2)
     if next(iter(panels.values())).arrows:
         figure.legend(
             *axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, ncols=4, loc="outside upper left"

@@ -18,7 +18,7 @@ from effdl_fast.reproduce.report import Plot, Table
 LINEAR, SINUSOID = "linear", "sinusoid"
 SETTINGS: dict[str, dict[str, Any]] = {LINEAR: {"boundary": "line"}, SINUSOID: {"boundary": "0.5 sin(pi x)"}}
 SHOWN = 500  # points of a picture
-VIEWS = ((20.0, -60.0), (15.0, 30.0), (80.0, -90.0))
+VIEWS = ((20.0, -60.0), (15.0, 30.0), (65.0, -90.0))
 PARALLEL = 0.99  # |cosine| from which on directions are called parallel
 
 

@@ -83,7 +83,7 @@ def table(result: Result) -> Table:
 
 def figures(result: Result) -> list[Plot]:
     panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
-    for width in WIDTHS:
+    for width in reversed(WIDTHS):
         lines = {}
         for label, setting in result.settings.items():
             if setting["width"] == width:

@@ -135,8 +135,8 @@ EXPERIMENT = Experiment(
         "Sorted PCA first; then, unless the row says otherwise: principal components of A = [Z, beta d Y] about the "
         "origin, the columns of T = A P positive, d in T too, lambda = 0.2, beta = 1e7. Plain torch: A and T are "
         "formed; in float32 with beta = 8e7, the representations scaled by 0.001 and the largest entry of each column "
-        "of T positive. Exact and drawn: PlatonicMLP with mixing = 0 and its default. Least squares in float64 with "
-        "the table's l2."
+        "of T positive. Exact and drawn: PlatonicMLP with mixing = 0 and its default. Reversed: Sorted PCA along the "
+        "first component the other way round, which picks other samples. Least squares in float64 with the table's l2."
     ),
     settings=SETTINGS,
     full=Plan(trials=1, epochs=1, data="torchvision:MNIST", options={**WHOLE, "width": 1.0}),
