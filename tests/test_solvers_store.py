@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import stat
 
 import pytest
@@ -470,3 +471,39 @@ def test_parts_that_are_lost_or_exchanged(saved):
                         content[:a] + content[b:] + content[a:b]):  # fmt: skip
             saved.write_bytes(damaged)
             assert damaged == content or not same(saved, expected)
+
+
+VALUES = (None, True, 0, -1, 2.5, math.inf, "", "nan", "U", "<i8", "relu", [], {}, [[1]], {"start": 3}, 10**30)
+
+
+def _places(node, path=()):
+    """Ways to every value in nested lists and dictionaries."""
+    yield path
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_forged_at_random(saved, seed):
+    """Values exchanged at random, the checksum right again: a network or one of the two errors, nothing else."""
+    generator, content, refused = random.Random(seed), saved.read_bytes(), 0
+    for _ in range(100):
+
+        def change(metadata, network, tensors):
+            *path, last = generator.choice([place for place in _places(network) if place])
+            for key in path:
+                network = network[key]
+            if generator.random() < 0.2:
+                del network[last]
+            else:
+                network[last] = generator.choice(VALUES)
+
+        saved.write_bytes(content)
+        forge(saved, change)
+        try:
+            PlatonicMLP.load(saved).predict(blobs()[0])
+        except CorruptDataError:
+            refused += 1
+        except ValueError as error:
+            assert re.search("holds a network of class|saved without its activation", str(error))
+    assert refused > 50

@@ -12,6 +12,7 @@ import json
 import math
 import operator
 import os
+import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -35,6 +36,7 @@ OUTPUT = "output"
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SPECIAL = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # JSON has no such numbers
 LABELS = {"b": bool, "i": int, "u": int, "f": float, "U": str, "O": str}  # by kind of dtype, what each label is
+LABEL_DTYPES = re.compile(r"U|\|[bui]1|\|O|[<>](f[248]|[ui][248])")
 NOT_KEPT = ("activation", "device")  # of the parameters: the one is kept apart, the other is the machine's
 
 
@@ -241,9 +243,8 @@ def _targets(found: Any) -> Targets:
     columns, flat, labels = _is(found["columns"], int, "columns"), _is(found["flat"], bool, "flat"), found["classes"]
     if labels is None:
         return Targets(None, columns, flat)
-    dtype, values = np.dtype(_is(labels["dtype"], str, "the dtype of labels")), _is(labels["values"], list, "labels")
-    kind = LABELS.get(dtype.kind)
-    if kind is None or dtype.itemsize > 8 or not all(type(value) is kind for value in values):
+    dtype, values = _is(labels["dtype"], str, "the dtype of labels"), _is(labels["values"], list, "labels")
+    if not LABEL_DTYPES.fullmatch(dtype) or not all(type(value) is LABELS[np.dtype(dtype).kind] for value in values):
         raise CorruptDataError(f"class labels of dtype {dtype} are {values!r:.200}")
     classes = np.array(values, dtype=dtype)
     if classes.tolist() != values or sorted(set(values)) != values or not values:
