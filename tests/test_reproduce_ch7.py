@@ -442,7 +442,7 @@ def test_epochs_to_the_default_start_s_error():
     fast = {"before": 4.0, "test_error": [1.9, 1.8, 1.8], "best_error": 1.8, "best_epoch": 2}
     runs = {label: [slow if s["start"] == init.DEFAULT else fast] for label, s in init.SETTINGS.items()}
     found = told(init, runs)
-    assert all(c.holds for c in found.values()) and len(found) == 4
+    assert all(c.holds for c in found.values()) and len(found) == 6
     runs["SGD, random P"] = [slow]
     assert sum(not c.holds for c in told(init, runs).values()) == 1
     before = init.Before(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), blobs())

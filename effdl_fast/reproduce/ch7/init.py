@@ -11,23 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from effdl_fast.data import Dataset
 from effdl_fast.reproduce import plots
 from effdl_fast.reproduce.ch5.parts.layers import SUBSET, WHOLE, mlp, part_of
+from effdl_fast.reproduce.ch7.parts.fits import BLOCK
 from effdl_fast.reproduce.ch7.parts.inputs import standardised
 from effdl_fast.reproduce.experiment import Claim, Experiment, Number, Plan, Result, Trial
 from effdl_fast.reproduce.report import Plot, Table
 from effdl_fast.reproduce.train import Observer, Recipe, build, error_rate, train
-from effdl_fast.solvers import PlatonicMLP
+from effdl_fast.solvers import PlatonicMLP, init_platonic_
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "SGD": {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.003, "batch_size": 128},  # section 7.9.1
     "Adam": {"lr": 0.001, "optimizer": "adam", "batch_size": 128},
 }
-DEFAULT = "default"
+DEFAULT, IN_PLACE = "default", "init_platonic_"
 STARTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
+    IN_PLACE: {},
     "random P": {"projection": "random", "beta": 10.0},
     "Platonic PCA": {"projection": "pca", "first": "sorted_pca", "ema": 0.2},
 }
@@ -75,13 +78,15 @@ def run(trial: Trial) -> dict[str, Any]:
     x, x_test = standardised(data)
     data = replace(data, x_train=x, x_test=x_test)
     hidden = (options["width"], options["width_2"])
-    parameters = STARTS[trial.setting["start"]]
-    model: nn.Module
-    if parameters:
+    model = build(lambda: mlp((x.shape[1],), hidden, len(data.classes)), trial.seed)
+    start = trial.setting["start"]
+    if start == IN_PLACE:
+        loader = DataLoader(TensorDataset(x, data.y_train), batch_size=BLOCK)
+        init_platonic_(model, loader, l2=L2, seed=trial.seed)
+    elif start != DEFAULT:
+        parameters = STARTS[start]
         fitted = PlatonicMLP(hidden, activation="relu", l2=L2, seed=trial.seed, **parameters).fit(x, data.y_train)
         model = balanced(fitted.to_module(), x)
-    else:
-        model = build(lambda: mlp((x.shape[1],), hidden, len(data.classes)), trial.seed)
     before = Before(model, data)
     recipe = Recipe(epochs=trial.plan.epochs, **OPTIMIZERS[trial.setting["optimizer_name"]])
     history = train(model, F.cross_entropy, data, recipe, seed=trial.seed, observer=before, tick=trial.tick)
@@ -157,8 +162,8 @@ EXPERIMENT = Experiment(
     about=(
         "The baseline 784-392-50-10 of section 7.9.1 (ReLU, softmax with cross-entropy), trained from PyTorch's start "
         "and from PlatonicMLP(...).to_module(), whose hidden units are scaled to the root mean square 1, which leaves "
-        "a ReLU network's function as it is. SGD as in section 7.9.1, without its division of the learning rate; Adam "
-        "with 0.001. Inputs as for Table 7.2."
+        "a ReLU network's function as it is; or from init_platonic_ with its defaults. SGD as in section 7.9.1, without "
+        "its division of the learning rate; Adam with 0.001. Inputs as for Table 7.2."
     ),
     settings=SETTINGS,
     full=Plan(trials=3, epochs=20, data="torchvision:MNIST", options={**WHOLE, "width": 392, "width_2": 50}),
