@@ -162,8 +162,8 @@ EXPERIMENT = Experiment(
     about=(
         "The baseline 784-392-50-10 of section 7.9.1 (ReLU, softmax with cross-entropy), trained from PyTorch's start "
         "and from PlatonicMLP(...).to_module(), whose hidden units are scaled to the root mean square 1, which leaves "
-        "a ReLU network's function as it is; or from init_platonic_ with its defaults. SGD as in section 7.9.1, without "
-        "its division of the learning rate; Adam with 0.001. Inputs as for Table 7.2."
+        "a ReLU network's function as it is; or from init_platonic_ with its defaults. SGD as in section 7.9.1, "
+        "without its division of the learning rate; Adam with 0.001. Inputs as for Table 7.2."
     ),
     settings=SETTINGS,
     full=Plan(trials=3, epochs=20, data="torchvision:MNIST", options={**WHOLE, "width": 392, "width_2": 50}),
