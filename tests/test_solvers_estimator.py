@@ -33,6 +33,16 @@ TASKS = ("classification", "regression", "auto")
 WIDTHS = {PlatonicMLP: (8,), ELM: (100,)}  # 8 random units are too few for the least R^2 of scikit-learn's checks
 MODELS = [pytest.param(cls, id=cls.__name__) for cls in (PlatonicMLP, ELM)]
 
+MORE_CHECKS = (
+    "check_dataframe_column_names_consistency",
+    "check_n_features_in_after_fitting",
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_global_output_transform_pandas",
+)
+
 
 def blobs(m=300, d=6, classes=3, seed=0):
     rng = np.random.default_rng(seed)
@@ -89,14 +99,22 @@ def test_check_estimator_skips_nothing_for_our_sake(cls):
 
 
 @needs_sklearn
-@pytest.mark.parametrize("name", ["check_dataframe_column_names_consistency", "check_n_features_in_after_fitting",
-                                  "check_transformer_get_feature_names_out",
-                                  "check_transformer_get_feature_names_out_pandas"])  # fmt: skip
+@pytest.mark.parametrize("name", MORE_CHECKS)
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cls", MODELS)
 def test_checks_that_check_estimator_leaves_out(cls, task, name):
     pytest.importorskip("pandas")
-    getattr(estimator_checks, name)(cls.__name__, cls((8,), task=task))
+    with warnings.catch_warnings():  # those of the output give arrays to what was fitted to a DataFrame
+        warnings.simplefilter("ignore" if "output" in name else "error")
+        getattr(estimator_checks, name)(cls.__name__, cls((8,), task=task))
+
+
+@needs_sklearn
+def test_checks_with_polars():
+    pytest.importorskip("polars")
+    for name in ("check_set_output_transform_polars", "check_global_set_output_transform_polars"):
+        for cls in (PlatonicMLP, ELM):
+            getattr(estimator_checks, name)(cls.__name__, cls((8,)))
 
 
 @needs_sklearn
@@ -137,6 +155,29 @@ def test_pipeline():
     assert "PlatonicMLP" in pipe._repr_html_()
     middle = make_pipeline(ELM((12,), task="classification"), PlatonicMLP((4,), task="classification")).fit(x, y)
     assert middle[-1].n_features_in_ == 12, "its representation is what the next step gets"
+
+
+@needs_sklearn
+def test_data_frames_of_representations():
+    pandas = pytest.importorskip("pandas")
+    from sklearn import config_context
+    from sklearn.base import clone
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = blobs()
+    frame = pandas.DataFrame(x, columns=list("abcdef"), index=range(7, 307))
+    pipe = make_pipeline(StandardScaler(), PlatonicMLP((3,), task="classification")).set_output(transform="pandas")
+    found = clone(pipe).fit(frame, y).transform(frame)
+    assert list(found.columns) == ["platonicmlp0", "platonicmlp1", "platonicmlp2"]
+    assert list(found.index) == list(range(7, 307))
+    model = PlatonicMLP((3,)).fit(x, y)
+    with config_context(transform_output="pandas"):
+        assert isinstance(model.transform(x), pandas.DataFrame)
+        assert isinstance(model.transform(torch.from_numpy(x)), torch.Tensor)
+        assert isinstance(model.set_output(transform="default").transform(x), np.ndarray)
+    with pytest.raises(ValueError, match="transform must be one of default, pandas, polars or None, got 'list'"):
+        model.set_output(transform="list")
 
 
 @needs_sklearn

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+CONTAINERS = ("default", "pandas", "polars")
 SHOWN = 5  # names of features that a message lists
 
 
@@ -82,6 +84,32 @@ class Conventions:
         if len(names) != features:
             raise ValueError("input_features should have length equal to number of features "
                              f"({features}), got {len(names)}")  # fmt: skip
+
+    def set_output(self, *, transform: str | None = None) -> Any:
+        """What `transform` gives: "default" (arrays), "pandas" or "polars" (DataFrames); None changes nothing.
+
+        Without it scikit-learn's `set_config(transform_output=...)` decides. Tensors give tensors in any case.
+        """
+        if transform not in (None, *CONTAINERS):
+            raise ValueError(f"set_output: transform must be one of {', '.join(CONTAINERS)} or None, got {transform!r}")
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}  # by this name scikit-learn's clone copies it
+        return self
+
+    def _contained(self, z: np.ndarray, X: Any, names: np.ndarray) -> Any:
+        """z as `set_output` wants it."""
+        sklearn = sys.modules.get("sklearn")
+        general = "default" if sklearn is None else sklearn.get_config().get("transform_output", "default")
+        container = getattr(self, "_sklearn_output_config", {}).get("transform", general)
+        if container == "pandas":
+            import pandas
+
+            return pandas.DataFrame(z, index=X.index if isinstance(X, pandas.DataFrame) else None, columns=names)
+        if container == "polars":
+            import polars
+
+            return polars.DataFrame(z, schema=list(names), orient="row")
+        return z
 
 
 def names_of(X: Any) -> np.ndarray | None:

@@ -121,10 +121,10 @@ class Estimator(Conventions):
         return x
 
     def transform(self, X: Any) -> Any:
-        """The last hidden representation (m, w) of samples X."""
+        """The last hidden representation (m, w) of samples X: a tensor for a tensor, else as `set_output` says."""
         self._fitted()
         z = self.layers_.forward(self._matrix(X))
-        return z if isinstance(X, Tensor) else z.cpu().numpy()
+        return z if isinstance(X, Tensor) else self._contained(z.cpu().numpy(), X, self.get_feature_names_out())
 
     def fit_transform(self, X: Any, y: Any) -> Any:
         """`fit(X, y)`, then `transform(X)`."""
