@@ -111,5 +111,4 @@ EXPERIMENT = Experiment(
     plots=figures,
     claims=claims,
     options={"samples": Number(int, 50, 10**6), "max_width": Number(int, 2, 2048)},
-    heavy=True,
 )
