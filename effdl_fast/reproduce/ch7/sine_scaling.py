@@ -67,15 +67,15 @@ def _changing(result: Result, what: str) -> dict[str, float]:
 
 
 def figures(result: Result) -> list[Plot]:
-    panels: dict[str, Any] = {}
+    out = []
     for what, fixed in (("alpha", f"beta = {BETA:g}"), ("beta", f"alpha = {ALPHA:g}")):
         lines = {}
         for label in _changing(result, what):
             values = result.of(label)[0]["lsd"]
             lines[label] = (list(range(1, len(values))), values[1:])
-        panels[f"{what}, with {fixed}"] = lines
-    caption = "Fig. 7.7: error after each layer, 8 units in each (seed 0)."
-    return [plots.curves("figure_7_7", caption, panels, x="layer", y="MSE", log_y=True)]
+        caption = f"Fig. 7.7: error after each layer, 8 units in each, {fixed} (seed 0)."
+        out.append(plots.curves(f"figure_7_7_{what}", caption, {"": lines}, x="layer", y="MSE", log_y=True))
+    return out
 
 
 def claims(result: Result) -> list[Claim]:
