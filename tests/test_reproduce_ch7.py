@@ -445,9 +445,12 @@ def test_epochs_to_the_default_start_s_error():
     assert all(c.holds for c in found.values()) and len(found) == 6
     runs["SGD, random P"] = [slow]
     assert sum(not c.holds for c in told(init, runs).values()) == 1
-    before = init.Before(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), blobs())
+    data, model = blobs(), train.build(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), 0)
+    before = init.Before(model, data)
+    before.after_epoch(1)
+    assert before.error == 100, "only what there was before training counts"
     before.after_epoch(0)
-    assert 0 < before.error < 100
+    assert before.error == train.error_rate(model, data.x_test, data.y_test)
 
 
 def test_negative_inputs_reverse_sorted_pca():
