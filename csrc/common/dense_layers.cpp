@@ -25,18 +25,18 @@ void copy_strided(const Matrix& m, int64_t begin, int64_t count, int64_t first_c
     }
     return;
   }
-  for (int64_t c = 0; c < m.cols;) {
-    T* part = place(first_col + c);
-    const int64_t cols = std::min(m.cols - c, kPanel - (first_col + c) % kPanel);
-    for (int64_t r = 0; r < count; ++r) {
-      const From* row = from + r * m.row_stride + c * m.col_stride;
+  for (int64_t r = 0; r < count; ++r) {
+    const From* row = from + r * m.row_stride;
+    for (int64_t c = 0; c < m.cols;) {
+      T* part = place(first_col + c) + r * kPanel;
+      const int64_t end = std::min(m.cols, c + kPanel - (first_col + c) % kPanel);
       if (m.col_stride == 1) {
-        for (int64_t i = 0; i < cols; ++i) part[r * kPanel + i] = static_cast<T>(row[i]);
+        part = std::transform(row + c, row + end, part, [](From v) { return static_cast<T>(v); });
+        c = end;
       } else {
-        for (int64_t i = 0; i < cols; ++i) part[r * kPanel + i] = static_cast<T>(row[i * m.col_stride]);
+        for (; c < end; ++c) *part++ = static_cast<T>(row[c * m.col_stride]);
       }
     }
-    c += cols;
   }
 }
 
@@ -44,10 +44,10 @@ void copy_strided(const Matrix& m, int64_t begin, int64_t count, int64_t first_c
 template <class T>
 void copy_half(const Matrix& m, int64_t begin, int64_t count, int64_t first_col, T* to, int64_t panel_stride) {
   const auto* from = static_cast<const uint16_t*>(m.data) + begin * m.row_stride;
-  for (int64_t c = 0; c < m.cols;) {
-    const int64_t cols = std::min(m.cols - c, kPanel - (first_col + c) % kPanel);
-    T* part = to + (first_col + c) / kPanel * panel_stride + (first_col + c) % kPanel;
-    for (int64_t r = 0; r < count; ++r) {
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t c = 0; c < m.cols;) {
+      const int64_t cols = std::min(m.cols - c, kPanel - (first_col + c) % kPanel);
+      T* part = to + (first_col + c) / kPanel * panel_stride + r * kPanel + (first_col + c) % kPanel;
       const uint16_t* row = from + r * m.row_stride + c * m.col_stride;
       uint16_t gathered[kPanel];
       if (m.col_stride != 1) {
@@ -56,9 +56,9 @@ void copy_half(const Matrix& m, int64_t begin, int64_t count, int64_t first_col,
       }
       float wide[kPanel];
       level().widen(row, m.dtype, cols, wide);
-      for (int64_t i = 0; i < cols; ++i) part[r * kPanel + i] = static_cast<T>(wide[i]);
+      std::copy_n(wide, cols, part);
+      c += cols;
     }
-    c += cols;
   }
 }
 
@@ -99,13 +99,16 @@ Layers<T>::Layers(const std::vector<Matrix>& weights, int64_t inputs, Activation
     Layer layer{w.rows - 1, outputs, buffer<T>(panels * kPanel * (w.rows - 1)), buffer<T>(panels * kPanel)};
     const auto pack = [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
+        const int64_t first = std::max<int64_t>(0, p * kPanel - skip), last = std::min(w.cols, (p + 1) * kPanel - skip);
+        const int64_t before = first + skip - p * kPanel;
         for (int64_t k = 0; k < w.rows; ++k) {
-          T* to = (k == 0 ? layer.bias.get() : layer.weights.get() + (p * layer.inputs + k - 1) * kPanel);
-          if (k == 0) to += p * kPanel;
+          T* to = k == 0 ? layer.bias.get() + p * kPanel : layer.weights.get() + (p * layer.inputs + k - 1) * kPanel;
           const T* row = static_cast<const T*>(w.data) + k * w.row_stride;
-          for (int64_t c = 0; c < kPanel; ++c) {
-            const int64_t col = p * kPanel + c - skip;
-            to[c] = col >= 0 && col < w.cols ? row[col * w.col_stride] : T(0);
+          std::fill(to, to + kPanel, T(0));
+          if (w.col_stride == 1) {
+            std::copy(row + first, row + last, to + before);
+          } else {
+            for (int64_t c = first; c < last; ++c) to[before + c - first] = row[c * w.col_stride];
           }
         }
       }
