@@ -71,6 +71,23 @@ def with_ones(z: Tensor, y: Tensor | None) -> Tensor:
     return torch.cat([ones, z] if y is None else [ones, z, y.to(z.dtype)], 1)
 
 
+def forward_by_blocks(x: Tensor, weights: Sequence[Tensor], activation: str, out: Tensor) -> None:
+    """mlp_forward by torch, into `out`."""
+    for rows in row_blocks(x, weights):
+        out[rows] = layers(x[rows], weights, activation)
+
+
+def moments_by_blocks(
+    x: Tensor, weights: Sequence[Tensor], y: Tensor | None, activation: str, precise: bool, moments: Tensor
+) -> None:
+    """mlp_moments by torch, added to `moments`."""
+    for rows in row_blocks(x, weights):
+        r = with_ones(layers(x[rows], weights, activation), None if y is None else y[rows])
+        if precise:
+            r = r.double()
+        moments += r.t() @ r
+
+
 def plain_cpu(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Tensors whose memory says what they are."""
     return x.resolve_neg(), [w.as_subclass(Tensor).resolve_neg() for w in weights]

@@ -8,7 +8,7 @@ from torch import Tensor
 from effdl_fast import _C
 from effdl_fast.ops._arguments import dtype_name, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._mlp import check_layers, compute_dtype, last_width, layers, plain_cpu, row_blocks
+from effdl_fast.ops._mlp import check_layers, compute_dtype, forward_by_blocks, last_width, layers, plain_cpu
 
 OP = "mlp_forward"
 
@@ -70,9 +70,8 @@ def _run(x: Tensor, weights: Sequence[Tensor], activation: str, out: Tensor | No
         out = x.new_empty((x.shape[0], last_width(x, weights)), dtype=compute_dtype(x))
     if weights and not x.is_cuda:
         _C.mlp_forward(*plain_cpu(x, weights), out, activation)
-        return out
-    for rows in row_blocks(x, weights):
-        out[rows] = layers(x[rows], weights, activation)
+    else:
+        forward_by_blocks(x, weights, activation, out)
     return out
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from effdl_fast import _C
 from effdl_fast.ops._arguments import floating, register, same_device
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
-from effdl_fast.ops._mlp import SUM_ROWS, check_layers, last_width, layers, plain_cpu, row_blocks, with_ones
+from effdl_fast.ops._mlp import SUM_ROWS, check_layers, last_width, layers, moments_by_blocks, plain_cpu, with_ones
 
 OP = "mlp_moments"
 
@@ -71,15 +71,11 @@ def _moments(x: Tensor, weights: Sequence[Tensor], y: Tensor | None) -> Tensor:
 
 def _run(x: Tensor, weights: Sequence[Tensor], y: Tensor | None, activation: str, precise: bool) -> Tensor:
     moments = _moments(x, weights, y)
-    if not x.is_cuda:
+    if x.is_cuda:
+        moments_by_blocks(x, weights, y, activation, precise, moments)
+    else:
         x, weights = plain_cpu(x, weights)
         _C.mlp_moments(x, weights, None if y is None else y.resolve_neg(), moments, activation, precise)
-        return moments
-    for rows in row_blocks(x, weights):
-        r = with_ones(layers(x[rows], weights, activation), None if y is None else y[rows])
-        if precise:
-            r = r.double()
-        moments += r.t() @ r
     return moments
 
 

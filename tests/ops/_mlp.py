@@ -8,6 +8,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._pytree import tree_map_only
 
 from effdl_fast import _C
+from effdl_fast.ops import _mlp
 from effdl_fast.testing.backends import backends, forced
 from effdl_fast.testing.cases import load
 
@@ -55,6 +56,24 @@ def test_thread_counts_give_the_same_bits(op, backend, dtype, name):
             torch.set_num_threads(threads)
             with on(backend, op):
                 assert torch.equal(op.run(*call.args, **call.kwargs), wanted)
+
+
+@pytest.mark.parametrize("dtype_of_x", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ["celu_two_layers", "no_layers", "many_rows", "rows_0", "nan_relu"])
+def test_blocks_of_torch(op, name, dtype_of_x, monkeypatch):
+    """What runs on CUDA, here on the CPU."""
+    monkeypatch.setattr(_mlp, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(_mlp, "SUM_ROWS", 50)
+    x, weights, *rest = named(op, name).call("cpu", dtype_of_x).args
+    wanted = op.ref(x, weights, *rest)
+    found = torch.zeros_like(wanted)
+    if op.name == "mlp_forward":
+        _mlp.forward_by_blocks(x, weights, *rest, found)
+    else:
+        for precise in (False, True):
+            _mlp.moments_by_blocks(x, weights, *rest, precise, found.zero_())
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-3, equal_nan=True)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-3, equal_nan=True)
 
 
 def registered(op, call):

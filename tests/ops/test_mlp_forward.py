@@ -18,7 +18,6 @@ from ._mlp import named, on, unchanged
 OP = "mlp_forward"
 
 
-@pytest.mark.cuda_small
 def test_last_layer(op, case, backend):
     for dtype in case.dtypes:
         if dtype not in backend.dtypes:

@@ -24,7 +24,6 @@ def products(z, y):
     return r.t() @ r
 
 
-@pytest.mark.cuda_small
 def test_moments(op, case, backend):
     for dtype in case.dtypes:
         if dtype not in backend.dtypes:
