@@ -40,8 +40,12 @@ class Fitting:
     def __init__(self, plan: Plan, z: Representation, targets: Targets, generator: torch.Generator,
                  progress: Callable[[LayerRecord], object] | None = None) -> None:  # fmt: skip
         self.plan, self.z, self.targets, self.generator, self.progress = plan, z, targets, generator, progress
-        self.history: list[LayerRecord] = []
+        self.records: dict[int, LayerRecord] = {}  # by the number of hidden layers before
         self.solver = Solver(plan.solver, plan.l2 if isinstance(plan.l2, float) else 0.0, plan.atol)
+
+    @property
+    def history(self) -> list[LayerRecord]:
+        return [self.records[layer] for layer in sorted(self.records)]
 
     @property
     def where(self) -> str:
@@ -65,8 +69,8 @@ class Fitting:
             self._solve()
             weights = sorted_pca(self.z, width)
         else:
-            rows = self._rows() - self.targets.columns
-            weights = projections.random(rows, width, 1, self.generator, self.z.moments().device)
+            columns, device = self.z.inputs()
+            weights = projections.random(1 + columns, width, 1, self.generator, device)
         return weights.to(self.z.dtype)
 
     def output(self) -> Tensor:
@@ -87,12 +91,12 @@ class Fitting:
         if self.plan.accuracy and self.targets.classes is not None:
             accuracy = self.z.accuracy(found.solution.to(self.z.dtype), self.targets.best)
         lsd, rcond = float(found.lsd), float(found.rcond)
-        again = len(self.history) > len(self.z.layers)  # with more samples, or for another width
-        del self.history[len(self.z.layers) :]
         condition = float("inf") if rcond == 0 else 1.0 / rcond
-        self.history.append(LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy))
+        layer = len(self.z.layers)
+        again = layer in self.records  # with more samples, or for another width
+        self.records[layer] = LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy)
         if self.progress is not None and not again:
-            self.progress(self.history[-1])
+            self.progress(self.records[layer])
         return found
 
     def _random(self, width: int) -> Tensor:

@@ -76,6 +76,8 @@ class Arrays:
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y
+        self.features: int | None = x.shape[1]
+        self.device: torch.device | None = x.device
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         yield self.x, self.y

@@ -8,7 +8,7 @@ from torch import Tensor
 EIGH = 1024  # columns up to which all eigenvectors are found for the first one
 
 
-def random(rows: int, width: int, tries: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def random(rows: int, width: int, tries: int, generator: torch.Generator, device: torch.device | None) -> Tensor:
     """(tries, rows, width) float64 from N(0, 1) (section 7.5); without `tries` for one."""
     shape = (rows, width) if tries == 1 else (tries, rows, width)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(device)

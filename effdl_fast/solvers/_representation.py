@@ -20,6 +20,9 @@ ROWS = 4096  # of a block
 
 
 class Source(Protocol):
+    features: int | None
+    device: torch.device | None
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
@@ -77,6 +80,10 @@ class Representation:
         return self.dtype is torch.float32
 
     # -- of the two kinds --
+    def inputs(self) -> tuple[int, torch.device | None]:
+        """Columns of z, and where it is."""
+        raise NotImplementedError
+
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The present representation in blocks of rows: (z, y)."""
         raise NotImplementedError
@@ -158,6 +165,9 @@ class Stored(Representation):
         self.z, self.y = x, y
         self.d = y.new_ones(len(y), 1) if weigh is not None else None
 
+    def inputs(self) -> tuple[int, torch.device | None]:
+        return self.z.shape[1], self.z.device
+
     def _narrow(self, width: int) -> bool:
         kernel = self.layers.activation.kernel
         return kernel is not None and max(width, self.z.shape[1], self.y.shape[1]) <= MAX_WIDTH
@@ -212,6 +222,10 @@ class Streamed(Representation):
         self.source = source
         self.heads: list[Tensor] = []  # what was fitted to each representation after the input, for the weights
 
+    def inputs(self) -> tuple[int, torch.device | None]:
+        last = self.layers.weights[-1:]
+        return (last[0].shape[1], last[0].device) if last else (int(self.source.features or 0), self.source.device)
+
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         width = max([ROWS, *(2 * w.shape[1] for w in self.layers.weights[-1:])])
         for x, y in self.source.batches():
@@ -263,6 +277,9 @@ class Gathered(Representation):
     @property
     def rounded(self) -> bool:
         return False  # there is nothing to take them anew from
+
+    def inputs(self) -> tuple[int, torch.device | None]:
+        return self.own.shape[0] - 1 - self.targets, self.own.device
 
     def add(self, moments: Tensor) -> None:
         """Of a further batch."""

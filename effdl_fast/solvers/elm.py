@@ -21,7 +21,7 @@ class ELM(ClosedFormMLP):
     Parameters
     ----------
     hidden, activation, solver, l2, atol, task, track_accuracy, dtype, device, seed
-        As of PlatonicMLP.
+        As of PlatonicMLP. `history_` has the last representation alone, as the hidden layers are not fitted.
     """
 
     def __init__(

@@ -177,8 +177,8 @@ class _Inputs(Representation):
         y = torch.as_tensor(y).to(z.device)
         if not y.is_floating_point() and y.dim() == 1:
             if int(y.min()) < 0 or int(y.max()) >= self.targets:
-                raise ValueError(f"{OP}: y must hold class indices from 0 to {self.targets - 1}, one for each output of "
-                                 f"the module, got {int(y.min())} to {int(y.max())}")  # fmt: skip
+                raise ValueError(f"{OP}: y must hold class indices from 0 to {self.targets - 1}, one for each output "
+                                 f"of the module, got {int(y.min())} to {int(y.max())}")  # fmt: skip
             y = nn.functional.one_hot(y.long(), self.targets)
         y = y[:, None] if y.dim() == 1 else y
         if y.shape != (len(z), self.targets):
