@@ -12,11 +12,12 @@ from effdl_fast.solvers import _projection as projections
 from effdl_fast.solvers._estimator import LayerRecord
 from effdl_fast.solvers._growth import Grow
 from effdl_fast.solvers._layer_fit import Solver, check
-from effdl_fast.solvers._least_squares import LeastSquares, Target, distance, from_moments, narrow
+from effdl_fast.solvers._least_squares import LeastSquares, Target
 from effdl_fast.solvers._penalty import choose_l2
 from effdl_fast.solvers._representation import Representation
 from effdl_fast.solvers._sorted_pca import sorted_pca
 from effdl_fast.solvers._targets import Targets
+from effdl_fast.solvers._tries import best_try
 
 
 @dataclass(frozen=True)
@@ -130,31 +131,22 @@ class Fitting:
             check(weights, self.where)
             self.z.advance(weights)
             return
-        moments = self.z.candidates(weights)
-        best, _ = self._best(moments)
-        self.z.advance(weights[best], moments[best])
+        best, moments, distance = best_try(self.z, weights, self.targets.columns, self.solver.l2)
+        self._finite(distance)
+        self.z.advance(weights[best], moments)
 
     def _grow(self, grow: Grow) -> None:
         before, kept = float("inf"), None
         for width in grow.widths():
             weights = self._weights(width)
             weights = weights[None] if weights.dim() == 2 else weights
-            moments = self.z.candidates(weights)
-            best, distance = self._best(moments)
+            best, moments, distance = best_try(self.z, weights, self.targets.columns, self.solver.l2)
+            self._finite(distance)
             if kept is not None and not grow.pays(distance, before):
                 break
-            before, kept = distance, (weights[best], moments[best])
+            before, kept = distance, (weights[best], moments)
         if kept is not None:
             self.z.advance(*kept)
 
-    def _best(self, moments: Tensor) -> tuple[int, float]:
-        """Of several tries that with the least squares distance lowest (section 7.5.1), and the distance."""
-        c = self.targets.columns
-        if narrow(moments.shape[-1] - c, c):
-            distances = from_moments(moments, c, self.solver.l2, None).lsd
-        else:
-            distances = torch.stack([distance(m, c, self.solver.l2) for m in moments])
-        distances = torch.where(distances.isfinite(), distances, torch.inf)
-        best = int(distances.argmin())
-        check(distances[best], self.where)
-        return best, float(distances[best])
+    def _finite(self, distance: float) -> None:
+        check(torch.tensor(distance), self.where)

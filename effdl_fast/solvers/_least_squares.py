@@ -53,14 +53,14 @@ def from_moments(moments: Tensor, c: int, l2: float, target: Target | None) -> L
             found = ops.ridge_solve(moments, c, l2, target.projection, alpha=target.alpha, beta=target.beta)
         return LeastSquares(*found, "moments")
     gram, cross = moments[:n, :n], moments[:n, n:]
-    a = gram + l2 * torch.eye(n, dtype=gram.dtype, device=gram.device)
-    diagonal = a.diagonal()
-    scale = torch.where(diagonal > 0, diagonal.rsqrt(), 0.0)
-    a = a * scale[:, None] * scale
+    a = gram.clone()
+    a.diagonal().add_(l2)
+    scale = torch.where(a.diagonal() > 0, a.diagonal().rsqrt(), 0.0)
+    a.mul_(scale[:, None]).mul_(scale)
     factor, failed = torch.linalg.cholesky_ex(a)
 
     def solve(right: Tensor) -> Tensor:
-        return scale[:, None] * torch.cholesky_solve(scale[:, None] * right, factor)
+        return scale[:, None] * _by_factor(factor, scale[:, None] * right)
 
     rcond = torch.where(failed == 0, _rcond(a, factor), 0.0)
     solution = solve(cross)
@@ -78,6 +78,12 @@ def from_moments(moments: Tensor, c: int, l2: float, target: Target | None) -> L
     return LeastSquares(solution, (error / moments[0, 0]).clamp(min=0.0), rcond, weights, "moments")
 
 
+def _by_factor(factor: Tensor, right: Tensor) -> Tensor:
+    """(L L')^-1 right. torch.cholesky_solve would copy the factor."""
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+
+
 def _rcond(a: Tensor, factor: Tensor) -> Tensor:
     """Smallest over largest eigenvalue, by power iterations from a fixed start: at least the true ratio."""
     v = torch.linspace(1.0, 2.0, a.shape[0], dtype=a.dtype, device=a.device)
@@ -85,7 +91,7 @@ def _rcond(a: Tensor, factor: Tensor) -> Tensor:
     u[::2] *= -1
     largest = smallest = v.new_ones(())
     for _ in range(STEPS):
-        v, u = a @ (v / v.norm()), torch.cholesky_solve((u / u.norm())[:, None], factor)[:, 0]
+        v, u = a @ (v / v.norm()), _by_factor(factor, (u / u.norm())[:, None])[:, 0]
         largest, smallest = v.norm(), u.norm()
     return 1.0 / (largest * smallest)
 

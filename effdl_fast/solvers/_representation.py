@@ -168,13 +168,14 @@ class Stored(Representation):
     def inputs(self) -> tuple[int, torch.device | None]:
         return self.z.shape[1], self.z.device
 
-    def _narrow(self, width: int) -> bool:
+    def is_narrow(self, width: int) -> bool:
+        """Whether the kernels of narrow layers do for a next layer of this width."""
         kernel = self.layers.activation.kernel
         return kernel is not None and max(width, self.z.shape[1], self.y.shape[1]) <= MAX_WIDTH
 
     @property
     def rounded(self) -> bool:
-        return super().rounded and not self._narrow(1)
+        return super().rounded and not self.is_narrow(1)
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in row_blocks(len(self.z), max(ROWS, 2 * self.z.shape[1])):
@@ -189,13 +190,13 @@ class Stored(Representation):
             yield z, y, self.d[rows]
 
     def own_moments(self, precise: bool) -> Tensor:
-        if self._narrow(1):
+        if self.is_narrow(1):
             return ops.layer_moments(self.z, None, self.y).moments
         return ops.mlp_moments(self.z, [], self.y, precise=precise)
 
     def own_candidates(self, weights: Tensor) -> Tensor:
         kernel = self.layers.activation.kernel
-        if kernel is not None and self._narrow(weights.shape[-1]):
+        if kernel is not None and self.is_narrow(weights.shape[-1]):
             return ops.layer_moments(self.z, weights, self.y, kernel).moments
         return torch.stack([Layers(self.layers.activation, [w]).moments(self.z, self.y) for w in weights])
 
@@ -203,7 +204,7 @@ class Stored(Representation):
         self.layers.weights.append(weights)
         self.known = moments
         kernel = self.layers.activation.kernel
-        if kernel is not None and self._narrow(weights.shape[-1]):
+        if kernel is not None and self.is_narrow(weights.shape[-1]):
             found = ops.layer_moments(self.z, weights, self.y, kernel, keep=True)
             assert found.output is not None
             self.z = found.output
