@@ -1,7 +1,9 @@
 // Ridge regression of narrow layers from their moments (thesis chapter 7).
 #pragma once
+#include <cmath>
 #include <cstdint>
 
+#include "common/portable.h"
 #include "common/simd.h"
 
 namespace effdl {
@@ -10,6 +12,18 @@ namespace ridge_solve {
 constexpr int kMostColumns = 65;
 constexpr int kMostTargets = 64;
 constexpr double kPivot = 16 * 0x1p-52;  // times n: a pivot of a matrix with unit diagonal up to this is rounding
+
+// A sum of products with about twice the digits of a double: products and sums leave their rounding errors in `low`.
+struct Compensated {
+  double high, low;
+
+  EFFDL_HOST_DEVICE void subtract_product(double a, double b) {
+    const double product = a * b, sum = high - product, taken = sum - high;
+    low += ((high - (sum - taken)) - (product + taken)) - std::fma(a, b, -product);
+    high = sum;
+  }
+  EFFDL_HOST_DEVICE double value() const { return high + low; }
+};
 
 // Matrices are contiguous, one after another; nothing overlaps. n = columns, c = targets.
 struct Problem {

@@ -59,10 +59,12 @@ class Solver {
     for (int i = 0; i < n_; ++i) std::copy(cross(i), cross(i) + c_, &right_[i * c_]);
     substitute();
     std::copy(right_.begin(), right_.end(), solution);
-    gram_times(solution);
     for (int i = 0; i < n_; ++i) {
       for (int t = 0; t < c_; ++t) {
-        right_[i * c_ + t] = cross(i)[t] - (product_[i * c_ + t] + ridge_[i] * solution[i * c_ + t]);
+        Compensated rest = {cross(i)[t], 0.0};
+        for (int k = 0; k < n_; ++k) rest.subtract_product(gram_[i * n_ + k], solution[k * c_ + t]);
+        rest.subtract_product(ridge_[i], solution[i * c_ + t]);
+        right_[i * c_ + t] = rest.value();
       }
     }
     substitute();

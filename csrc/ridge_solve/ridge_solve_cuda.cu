@@ -6,6 +6,7 @@ namespace effdl {
 namespace {
 
 using namespace cuda;
+using ridge_solve::Compensated;
 using ridge_solve::kPivot;
 using ridge_solve::Problem;
 
@@ -189,7 +190,10 @@ __global__ void __launch_bounds__(kThreads) solve_kernel(Problem p, double* map)
   };
   for (int q = threadIdx.x; q < n * c; q += kThreads) {
     const int i = q / c, t = q % c;
-    e.right[q] = e.cross(i, t) - (gram_times(i, t) + e.ridge[i] * solution[q]);
+    Compensated rest = {e.cross(i, t), 0.0};
+    for (int k = 0; k < n; ++k) rest.subtract_product(e.gram(i, k), solution[k * c + t]);
+    rest.subtract_product(e.ridge[i], solution[q]);
+    e.right[q] = rest.value();
   }
   __syncthreads();
   substitute(e);

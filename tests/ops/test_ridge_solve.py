@@ -107,34 +107,32 @@ def exactly(moments, c):
 
 
 def ill_conditioned(n):
-    """Powers of x on [0, 1]: the Gram matrix of Hilbert. Multiples of 2^-20, so that the moments are exact enough."""
+    """Powers of x on [0, 1]: a Gram matrix like Hilbert's."""
     x = torch.linspace(0, 1, 257, dtype=torch.float64)[:, None]
     return moments_of(x ** torch.arange(n), torch.cos(5 * x))
 
 
-@pytest.mark.parametrize("n", [2, 4, 6, 8])
+@pytest.mark.parametrize("n", [2, 4, 6, 8, 10])
 def test_accuracy_where_the_gram_matrix_is_ill_conditioned(op, backend, n):
+    """Refined with a residual of twice the precision: the error of a factorisation, squared."""
     moments = ill_conditioned(n)
     wanted, rcond = exactly(moments, 1)
     with forced(backend, op.name):
         found = op.run(moments.to(backend.device), 1)
     error = (found.solution.cpu() - wanted).abs().max() / wanted.abs().max()
-    assert error <= 4 * EPS / rcond
-    plain = torch.cholesky_solve(moments[:n, n:], torch.linalg.cholesky(moments[:n, :n]))
-    plain_error = (plain - wanted).abs().max() / wanted.abs().max()
-    assert error <= max(2 * plain_error, 8 * EPS)
-    assert float(found.rcond) == pytest.approx(rcond, rel=64 * EPS / rcond)
+    assert error <= EPS + (EPS / rcond) ** 2
+    assert float(found.rcond) == pytest.approx(rcond, rel=16 * EPS / rcond)
 
 
-def test_backward_error(op, backend):
-    """Refined: the equations hold to a few units in the last place of their terms, however ill-conditioned they are."""
-    for moments, c in ((ill_conditioned(9), 1), (moments_of(*data(30, 25, 3)), 3), (moments_of(*data(70, 65, 64)), 64)):
-        n = len(moments) - c
-        with forced(backend, op.name):
-            b = op.run(moments.to(backend.device), c).solution.cpu()
-        gram, cross = moments[:n, :n], moments[:n, n:]
-        off = (gram @ b - cross).abs() / (gram.abs() @ b.abs() + cross.abs())
-        assert off.max() <= 4 * n**0.5 * EPS
+def test_refinement_leaves_no_error_in_large_systems(op, backend):
+    """The equations hold to a unit in the last place of their terms, as those of correctly rounded solutions do."""
+    pytest.importorskip("mpmath")
+    moments = moments_of(*data(80, 40, 1))
+    moments = moments.tril() + moments.tril(-1).mT  # a product by BLAS need not be symmetric to the last bit
+    with forced(backend, op.name):
+        found = op.run(moments.to(backend.device), 1).solution.cpu()
+    wanted, _ = exactly(moments, 1)
+    assert ((found - wanted).abs() <= EPS * wanted.abs()).all()
 
 
 def test_scale_of_columns_does_not_matter(op, backend):
