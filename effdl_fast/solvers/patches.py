@@ -14,7 +14,7 @@ from effdl_fast.solvers._layers import row_blocks
 
 OP = "PatchFeatures"
 PATCHES = 50_000  # drawn to find means and covariances
-IMAGES = 128  # at a time
+IMAGES = {"cpu": 8, "cuda": 256}  # at a time: what the cache holds
 CONTRAST = 10.0 / 255.0**2  # added to the variance of a patch of images in [0, 1]; of others, in proportion
 
 
@@ -96,7 +96,7 @@ class PatchFeatures(nn.Module):
             raise ValueError(f"{OP}: X must be images of {self.kernel.shape[1]} channels, no smaller than "
                              f"{self.size} x {self.size}, got shape {tuple(images.shape)}")  # fmt: skip
         out = images.new_empty((len(images), 2 * self.filters * self.pool**2))
-        for rows in row_blocks(len(images), IMAGES):
+        for rows in row_blocks(len(images), IMAGES.get(images.device.type, 64)):
             out[rows] = (self._raw(images[rows]) - self.mean) * self.scale
         return out
 
@@ -137,7 +137,7 @@ class PatchFeatures(nn.Module):
 
     def _standardise(self, images: Tensor) -> None:
         total = squares = torch.zeros((), dtype=torch.float64, device=images.device)
-        for rows in row_blocks(len(images), IMAGES):
+        for rows in row_blocks(len(images), IMAGES.get(images.device.type, 64)):
             raw = self._raw(images[rows]).double()
             total, squares = total + raw.sum(0), squares + raw.square().sum(0)
         mean = total / len(images)
