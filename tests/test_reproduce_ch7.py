@@ -24,6 +24,7 @@ from effdl_fast.reproduce.ch7 import (
     checkerboard,
     checkerboard_width,
     init,
+    patches,
     platonic_pca,
     sine,
     sine_depth,
@@ -44,6 +45,7 @@ CHAPTER7 = [
     "checkerboard",
     "checkerboard_width",
     "init",
+    "patches",
     "platonic_pca",
     "sine",
     "sine_depth",
@@ -56,6 +58,7 @@ CHAPTER7 = [
 SMALL = {
     **{"samples": 60, "networks": 1, "depth": 4, "train_samples": 120, "test_samples": 60, "max_width": 4},
     **{"max_parameters": 0.95, "deep_width": 6, "deep_layers": 3, "shallow_width": 10, "width_2": 6},
+    **{"filters": 4, "size": 3},
 }
 
 
@@ -458,3 +461,12 @@ def test_negative_inputs_reverse_sorted_pca():
     here, there = plain.sorted_pca(x, 40), -plain.sorted_pca(-x, 40)
     torch.testing.assert_close(here, there.flip(0))
     assert not torch.equal(plain.sorted_pca(x, 13), -plain.sorted_pca(-x, 13).flip(0))
+
+
+def test_patches_gain_what_the_best_networks_differ_by():
+    runs = {label: [{"train_accuracy": 90.0, "test_accuracy": 40.0, "l2": 1.0}] for label in patches.SETTINGS}
+    (claim,) = told(patches, runs).values()
+    assert not claim.holds and claim.measured == "+0.0 points"
+    runs["patches, no hidden layer"][0] = {"train_accuracy": 80.0, "test_accuracy": 64.5, "l2": 1.0}
+    (claim,) = told(patches, runs).values()
+    assert claim.holds and claim.measured == "+24.5 points"

@@ -24,7 +24,7 @@ DEEP = {"alpha": 0.1, "beta": 10.0}
 def races(device: torch.device, quick: bool) -> Iterator[Race]:
     yield _deterministic(device, quick)
     yield _deep(device, quick)
-    for activation, width in (("relu", 16), ("tanh", 16)):
+    for activation, width in (("relu", 4), ("relu", 16), ("tanh", 16)):
         yield _tries(device, activation, width, quick)
     if device.type == "cpu":
         yield _elm(quick)
@@ -147,7 +147,7 @@ def _tries(device: torch.device, activation: str, width: int, quick: bool) -> Ra
 
 
 def _elm(quick: bool) -> Race:
-    m, width, l2 = (500, 128, 1.0) if quick else (20_000, 4_096, 100.0)
+    m, width, l2 = (500, 128, 1.0) if quick else (60_000, 4_096, 100.0)
     x, labels = images(m, torch.device("cpu"))
     y = torch.nn.functional.one_hot(labels, 10).to(x.dtype)
 
