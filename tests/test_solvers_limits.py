@@ -131,7 +131,7 @@ def test_wrong_loaders():
 
     with pytest.raises(ValueError, match="samples, but 20 in an earlier pass"):
         PlatonicMLP((3, 3, 3)).fit(Fewer(x, y))
-    with pytest.raises(ValueError, match="partial_fit: ema, first"):
+    with pytest.raises(AttributeError, match="partial_fit: ema, first"):
         PlatonicMLP((3,), first="sorted_pca").partial_fit(x, y)
     with pytest.raises(ValueError, match="call partial_fit first"):
         PlatonicMLP((3,)).next_layer()

@@ -45,3 +45,9 @@ def common(op: str, model: Any) -> dict[str, Any]:
         raise ValueError(f"{op}: dtype must be torch.float32, torch.float64 or None, got {model.dtype}")
     atol = None if model.atol is None else at_least(op, "atol", model.atol, 0.0)
     return {"solver": model.solver, "l2": l2, "atol": atol, "accuracy": bool(model.track_accuracy)}
+
+
+def several_passes(model: Any) -> bool:
+    """Whether parameters of any network ask for more than one pass a layer."""
+    hidden = model.hidden if isinstance(model.hidden, list | tuple) else [model.hidden]
+    return model.l2 == "loo" or model.solver != "ridge" or any(isinstance(width, Grow) for width in hidden)

@@ -88,21 +88,25 @@ class Estimator(Conventions):
         if targets.classes is not None:
             right = count = 0
             for x, labels in batches:
-                best = targets.best(self._output(x)).cpu()
-                right += int((best == targets.index(labels)).sum())
+                best, wanted = targets.best(self._output(x)).cpu(), targets.index(labels)
+                same_length(best, wanted)
+                right += int((best == wanted).sum())
                 count += len(best)
+            if count == 0:
+                raise ValueError("score: there are no samples")
             return right / count
-        sums: Any = 0.0
+        sums: Any = None
         for x, values in batches:
             out = self._output(x).double()
             y_ = targets.encode(values, torch.float64, out.device)
-            if len(y_) != len(out):
-                raise ValueError(
-                    f"Found input variables with inconsistent numbers of samples: {len(out)} and {len(y_)}"
-                )
-            sums = sums + torch.stack(
-                [torch.ones_like(y_).sum(0), y_.sum(0), y_.square().sum(0), (y_ - out).square().sum(0)]
-            )
+            same_length(out, y_)
+            if sums is None:
+                sums, shift = 0.0, y_.mean(0)  # squares of values far from 0 would drown their spread
+            near, wrong = y_ - shift, y_ - out
+            columns = [torch.ones_like(near), near, near.square(), wrong.square()]
+            sums = sums + torch.stack([column.sum(0) for column in columns])
+        if sums is None:
+            raise ValueError("score: there are no samples")
         count, total, squares, error = sums
         spread = squares - total.square() / count
         return float(torch.where(spread > 0, 1.0 - error / spread, torch.where(error > 0, 0.0, 1.0)).mean())
@@ -193,15 +197,12 @@ class Estimator(Conventions):
 
     # ---- what fitting takes and leaves ----
 
-    def _samples(self, X: Any, y: Any, ranks: Group) -> tuple[Tensor, Tensor, Targets]:
-        """Samples in memory, their targets and what those mean on all ranks."""
+    def _local(self, X: Any, y: Any) -> tuple[Tensor, Targets]:
+        """Samples in memory, and what this rank's targets mean."""
         if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        x = self._new_matrix(X)
-        targets = self._agreed(Targets.of(y, self.task), ranks)
-        target = targets.encode(y, x.dtype, x.device)
-        same_length(x, target)
-        return x, target, targets
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None (batches "
+                             "are to come from a loader, not a list)")  # fmt: skip
+        return self._new_matrix(X), Targets.of(y, self.task)
 
     def _new_matrix(self, X: Any) -> Tensor:
         """Samples to fit to."""
@@ -210,9 +211,15 @@ class Estimator(Conventions):
         self._take_names(names)
         return x
 
-    def _targets_of_loader(self, loader: Any, ranks: Group) -> Targets:
+    def _loader_targets(self, loader: Any) -> Targets:
         self._take_names(None)
-        return self._agreed(targets_of(loader, self.task), ranks)
+        return targets_of(loader, self.task)
+
+    @staticmethod
+    def _target(targets: Targets, y: Any, x: Tensor) -> Tensor:
+        target = targets.encode(y, x.dtype, x.device)
+        same_length(x, target)
+        return target
 
     @staticmethod
     def _agreed(targets: Targets, ranks: Group) -> Targets:
@@ -239,7 +246,8 @@ class Estimator(Conventions):
     history_: list[LayerRecord]
 
     def _finish(self, layers: Layers, output: Tensor, targets: Targets, history: list[LayerRecord]) -> None:
-        self.layers_, self.output_, self.targets_ = layers, output, targets
+        self.layers_ = Layers(layers.activation, list(layers.weights))  # partial_fit goes on with its own
+        self.output_, self.targets_ = output, targets
         self.dtype_, self.device_ = output.dtype, output.device
         self.n_features_in_ = [*layers.weights, output][0].shape[0] - 1
         self.history_ = history

@@ -14,7 +14,7 @@ from effdl_fast.solvers._growth import Grow
 from effdl_fast.solvers._layer_fit import Solver, check
 from effdl_fast.solvers._least_squares import LeastSquares, Target
 from effdl_fast.solvers._penalty import choose_l2
-from effdl_fast.solvers._representation import Representation
+from effdl_fast.solvers._representation import Gathered, Representation
 from effdl_fast.solvers._sorted_pca import sorted_pca
 from effdl_fast.solvers._targets import Targets
 from effdl_fast.solvers._tries import best_try
@@ -35,6 +35,9 @@ class Plan:
     mixing: float
     atol: float | None
     accuracy: bool
+
+
+ROUNDS = 1e6  # the condition number from which on float32 weights may not do what float64 ones would
 
 
 class Fitting:
@@ -59,9 +62,13 @@ class Fitting:
         else:
             self._advance(self._weights(width))
 
+    def _is_first(self) -> bool:
+        """Whether the next layer is one that `first` is for."""
+        return self.plan.first is not None and not len(self.z.layers)
+
     def _weights(self, width: int) -> Tensor:
         """(n, w), or (t, n, w) to choose from."""
-        kind = self.plan.first if self.plan.first and not len(self.z.layers) else self.plan.projection
+        kind = self.plan.first if self._is_first() else self.plan.projection
         if kind == "random":
             weights = self._random(width)
         elif kind == "pca":
@@ -75,8 +82,18 @@ class Fitting:
         return weights.to(self.z.dtype)
 
     def output(self) -> Tensor:
-        """Weights of the last layer."""
-        return self._solve().solution.to(self.z.dtype)
+        """Weights of the last layer, as good as the network's dtype can hold them."""
+        found = self._solve()
+        weights = found.solution.to(self.z.dtype)
+        layer = len(self.z.layers)
+        record = self.records[layer]
+        if self.z.dtype is torch.float64 or record.condition < ROUNDS or isinstance(self.z, Gathered):
+            return weights
+        lsd, (softer, its) = self.z.distance(weights), self.solver.softer(self.z, self.targets.columns)
+        if lsd > 1.01 * record.lsd and its < lsd:  # large weights that cancel, but not when rounded
+            weights, lsd = softer, its
+        self.records[layer] = record._replace(lsd=lsd)
+        return weights
 
     def _rows(self) -> int:
         """n + c"""
@@ -85,17 +102,18 @@ class Fitting:
     def _solve(self, target: Target | None = None) -> LeastSquares:
         """The least squares problem of the present representation, noted in the history."""
         c = self.targets.columns
-        if isinstance(self.plan.l2, str):
+        if isinstance(self.plan.l2, str) and self.solver.name == "ridge":
             self.solver = replace(self.solver, l2=choose_l2(self.z, c, self.plan.l2, self.where))
         found = self.solver.solve(self.z, c, self.where, target)
         accuracy = None
         if self.plan.accuracy and self.targets.classes is not None:
             accuracy = self.z.accuracy(found.solution.to(self.z.dtype), self.targets.best)
         lsd, rcond = float(found.lsd), float(found.rcond)
+        l2 = self.solver.l2 if self.solver.name == "ridge" else 0.0
         condition = float("inf") if rcond == 0 else 1.0 / rcond
         layer = len(self.z.layers)
         again = layer in self.records  # with more samples, or for another width
-        self.records[layer] = LayerRecord(self._rows() - c - 1, lsd, condition, found.route, self.solver.l2, accuracy)
+        self.records[layer] = LayerRecord(self._rows() - c - 1, lsd, condition, found.route, l2, accuracy)
         if self.progress is not None and not again:
             self.progress(self.records[layer])
         return found
@@ -137,7 +155,11 @@ class Fitting:
 
     def _grow(self, grow: Grow) -> None:
         before, kept = float("inf"), None
+        exact = self.plan.projection == "pca" and self.plan.mixing == 0 and not self._is_first()
+        most = self._rows() if exact else grow.most  # exact PCA has no more components
         for width in grow.widths():
+            if width > most and kept is not None:
+                break
             weights = self._weights(width)
             weights = weights[None] if weights.dim() == 2 else weights
             best, moments, distance = best_try(self.z, weights, self.targets.columns, self.solver.l2)

@@ -124,6 +124,8 @@ def pairs(loader: Any) -> Iterator[tuple[Any, Any]]:
             "a loader must be one that can be gone through several times, such as a DataLoader, got an iterator"
         )
     for batch in loader:
+        if isinstance(batch, list | tuple) and len(batch) > 1 and hasattr(batch[0], "__len__") and len(batch[0]) == 0:
+            continue
         if not isinstance(batch, list | tuple) or len(batch) < 2:
             raise TypeError(f"a loader must give batches (X, y), got {type(batch).__name__}")
         yield batch[0], batch[1]
@@ -135,8 +137,10 @@ def targets_of(loader: Any, task: str) -> Targets:
     seen: set[Any] = set()
     for _, y in pairs(loader):
         part = Targets.of(y, task)
-        if part.classes is None:
+        if part.classes is None and first is None:
             return part
+        if part.classes is None:
+            raise ValueError("y: some of the loader's batches hold labels, others values")
         seen.update(part.classes.tolist())
         first = part if first is None else first
     if first is None:

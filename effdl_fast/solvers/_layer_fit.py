@@ -28,7 +28,7 @@ class Solver:
     def solve(self, z: Representation, c: int, where: str, target: Target | None = None) -> LeastSquares:
         """Of the present representation. ValueError that names the layer where it is not finite."""
         moments = z.moments()
-        if self.name != "ridge" and isinstance(z, Stored):
+        if self.name != "ridge" and isinstance(z, Stored) and not z.group.active:
             check(moments, where)
             found = from_samples(z.z, z.y, self.name, target, atol=self.atol)
             check(found.solution, where)
@@ -38,20 +38,28 @@ class Solver:
             return self._triangle(z, c, target)
         found = from_moments(moments, c, self.l2, target)
         rcond, lsd = torch.stack([found.rcond, found.lsd]).tolist()
-        if not math.isfinite(lsd):
-            check(moments, where)
-        if rcond < TRUST_FLOAT32 and z.rounded:
+        if z.rounded and not (rcond >= TRUST_FLOAT32 and math.isfinite(lsd)):
             moments = z.moments(precise=True)
             found = from_moments(moments, c, self.l2, target)
             rcond, lsd = torch.stack([found.rcond, found.lsd]).tolist()
+        if not math.isfinite(lsd):
+            check(moments, where)
         if not rcond >= TRUST_FLOAT64 or lsd <= TINY * float(moments.diagonal()[-c:].sum() / moments[0, 0]):
             found = self._triangle(z, c, target)
             check(found.solution, where)
         return found
 
+    def softer(self, z: Representation, c: int) -> tuple[Tensor, float]:
+        """The solution without directions that float32 cannot tell from rounding, in z's dtype, and what it leaves."""
+        factor, _ = z.triangle()
+        l2 = self.l2 if self.name == "ridge" else 0.0
+        rtol = factor.shape[1] * torch.finfo(torch.float32).eps
+        solution = from_triangle(factor, float(z.moments()[0, 0]), c, l2, None, rtol=rtol).solution.to(z.dtype)
+        return solution, z.distance(solution)
+
     def weighted(self, z: Representation, c: int, where: str, moments: Tensor, target: Target) -> Tensor:
         """Weights for T = alpha [Z, beta d*Y] P; `moments` those of [Z d*Y]."""
-        if self.name != "ridge" and isinstance(z, Stored) and z.d is not None:
+        if self.name != "ridge" and isinstance(z, Stored) and z.d is not None and not z.group.active:
             found = from_samples(z.z, z.d * z.y, self.name, target, atol=self.atol)
         else:
             found = from_moments(moments, c, self.l2, target)

@@ -19,13 +19,17 @@ def platonic_pca(moments: Tensor, c: int, beta: float, width: int) -> Tensor:
 
     About the origin, not the mean: with beta large and one-hot Y the first c are then the classes themselves, one each,
     and their signs are chosen so that the columns of T = A P have sums of 0 or more: what is T > 0 passes ReLU. About
-    the mean, or with signs as they come, much of the accuracy that thesis Table 7.3 reports is lost.
+    the mean, or with signs as they come, much of the accuracy that thesis Table 7.3 reports is lost. Where the sums are
+    0 within rounding, the largest element is positive. float64 holds both parts of [Z, beta Y] for beta up to about
+    1e5 times the size of Z; beyond, components other than the first c are rounding more and more.
     """
     n = moments.shape[0] - c
     scale = torch.cat([moments.new_ones(n), moments.new_full((c,), beta)])
-    components = torch.linalg.eigh(moments * scale[:, None] * scale)[1].flip(1)[:, :width]
+    values, components = (x.flip(-1)[..., :width] for x in torch.linalg.eigh(moments * scale[:, None] * scale))
     sums = (moments[0] * scale) @ components
-    return components * torch.where(sums < 0, -1.0, 1.0)
+    largest = components.gather(0, components.abs().argmax(0, keepdim=True))[0]
+    clear = sums.abs() > 1e-6 * (moments[0, 0] * values.clamp(min=0.0)).sqrt()  # of the largest that a sum can be
+    return components * torch.where(torch.where(clear, sums, largest) < 0, -1.0, 1.0)
 
 
 def mixed_pca(moments: Tensor, c: int, beta: float, width: int, mixing: float, generator: torch.Generator) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,9 @@ from effdl_fast.solvers._layers import Layers, affine, row_blocks
 from effdl_fast.solvers._least_squares import root, triangle
 
 ROWS = 4096  # of a block
+
+
+Result = TypeVar("Result")
 
 
 class Source(Protocol):
@@ -54,6 +57,23 @@ class Group:
         sizes = [int(s) for s in self.gather(torch.tensor([len(x)], device=x.device))]
         padded = torch.cat([x, x.new_zeros(max(sizes) - len(x))])
         return torch.cat([part[:size] for part, size in zip(self.gather(padded), sizes, strict=True)])
+
+    def together(self, function: Callable[[], Result]) -> Result:
+        """What the function returns; where it raises on one rank all of them raise, so that none waits for another."""
+        if not self.active:
+            return function()
+        error: Exception | None = None
+        try:
+            found = function()
+        except Exception as raised:
+            error = raised
+        messages = self.gather_objects(None if error is None else str(error))
+        if error is not None:
+            raise error
+        for rank, message in enumerate(messages):
+            if message is not None:
+                raise ValueError(f"rank {rank}: {message}")
+        return found
 
     def gather_objects(self, x: Any) -> list[Any]:
         """A small picklable x of every rank."""
@@ -141,6 +161,15 @@ class Representation:
             padded[: len(factor)] = factor
             factor = triangle(None, torch.cat(self.group.gather(padded)))
         return factor, None
+
+    def distance(self, head: Tensor) -> float:
+        """What `head` leaves of Y: the mean over samples of the squared error, as its dtype computes it."""
+        left = torch.zeros(2, dtype=torch.float64, device=head.device)
+        for z, y in self.parts():
+            left[0] += (y - affine(z, head)).double().square().sum()
+            left[1] += len(z)
+        both = self.group.sum(left)
+        return float(both[0] / both[1])
 
     def accuracy(self, head: Tensor, best: Any) -> float:
         """The share of samples that `head` puts into their class."""
@@ -286,9 +315,8 @@ class Gathered(Representation):
         """Of a further batch."""
         self.own, self.known = self.own + moments, None
 
-    def share(self, group: Group) -> None:
-        """Sums them over the ranks of a group."""
-        self.own, self.known = group.sum(self.own.clone()), None
+    def set(self, moments: Tensor) -> None:
+        self.own, self.known = moments, None
 
     def advance(self, weights: Tensor, moments: Tensor | None = None) -> None:
         self.layers.weights.append(weights)
@@ -303,7 +331,11 @@ class Gathered(Representation):
 
 def in_memory(x: Tensor, y: Tensor, activation: Activation, group: Group, *, weigh: float | None,
               widths: list[int], budget: int) -> Representation:  # fmt: skip
-    """Keeps representations of up to `budget` bytes; wider ones are made anew for every layer, unless that is deep."""
-    if len(x) * max(widths, default=0) * x.element_size() <= budget or len(widths) > 8:
+    """Keeps representations of up to `budget` bytes; wider ones are made anew for every layer, unless that is deep.
+
+    All ranks do the same: the one with the most samples decides.
+    """
+    rows = max(group.gather_objects(len(x)))
+    if rows * max(widths, default=0) * x.element_size() <= budget or len(widths) > 8:
         return Stored(x, y, activation, group, weigh=weigh)
     return Streamed(Arrays(x, y), activation, group, x.dtype, y.shape[1], weigh=weigh)

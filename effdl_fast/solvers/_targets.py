@@ -29,6 +29,8 @@ class Targets:
         """From all targets, or, with `classes`, without."""
         if classes is not None:
             found = np.unique(labels_of(classes))
+            if task == "regression" or len(found) == 0:
+                raise ValueError("classes must be the labels of a classifier, one at least")
             return cls(found, 1 if len(found) == 2 else len(found), True)
         if is_classification(y, task):
             found = np.unique(labels_of(y, warn=True))
@@ -43,10 +45,11 @@ class Targets:
             values = values[:, None] if values.dim() == 1 else values
             if values.shape[1] != self.columns:
                 raise ValueError(f"y must have {self.columns} columns as before, got {values.shape[1]}")
-            if not bool(torch.isfinite(values).all()):
-                row = int(torch.isfinite(values).all(dim=1).logical_not().nonzero()[0])
-                raise ValueError(f"y contains NaN or infinity, in row {row}")
-            return values.to(device, dtype)
+            values = values.to(device, dtype)
+            finite = torch.isfinite(values).all(dim=1)
+            if not bool(finite.all()):
+                raise ValueError(f"y contains NaN or infinity, in row {int(finite.logical_not().nonzero()[0])}")
+            return values
         index = self.index(y).to(device)
         if self.columns == 1:
             return (

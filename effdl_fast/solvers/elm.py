@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from effdl_fast.solvers._checks import common, widths
+from effdl_fast.solvers._checks import common, several_passes, widths
 from effdl_fast.solvers._closed_form import ClosedFormMLP
 from effdl_fast.solvers._fitting import Plan
 from effdl_fast.solvers._growth import Grow
@@ -53,6 +53,9 @@ class ELM(ClosedFormMLP):
         name = type(self).__name__
         return Plan(projection="weights", first=None, alpha=1.0, beta=1.0, tries=1, ema=None, mixing=0.0,
                     **common(name, self))  # fmt: skip
+
+    def _passes(self) -> bool:
+        return several_passes(self)
 
     def _widths(self) -> list[int | Grow]:
         return widths(type(self).__name__, self.hidden)

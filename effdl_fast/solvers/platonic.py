@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from effdl_fast.ops._arguments import integer, number
-from effdl_fast.solvers._checks import at_least, common, one_of, widths
+from effdl_fast.solvers._checks import at_least, common, one_of, several_passes, widths
 from effdl_fast.solvers._closed_form import ClosedFormMLP
 from effdl_fast.solvers._fitting import Plan
 from effdl_fast.solvers._growth import Grow
 
 BETA = {"random": 10.0, "pca": 1e7}  # where none is given (sections 7.9.2, 7.9.3)
+BETA_EXACT = 1e4  # of exact PCA (7.9.2), which float64 can tell from rounding
 
 
 class PlatonicMLP(ClosedFormMLP):
@@ -45,11 +46,12 @@ class PlatonicMLP(ClosedFormMLP):
         formed in the dtype of X, in memory (sections 7.5, 7.6.2); from a loader both go by a triangular factor in
         float64.
     alpha, beta : float
-        Scaling of T (7.5.2). beta=None: 10 for random projections, 1e7 for PCA.
+        Scaling of T (7.5.2). beta=None: 10 for random projections, 1e7 for PCA, 1e4 for
+        PCA without mixing.
     l2 : float or {"gcv", "loo"}, default=1e-3
-        Added to the diagonal of Z'Z ("ridge" only). "gcv": for each layer what generalised cross-validation of the best
-        linear map to Y finds, from one eigendecomposition; "loo": by leaving out each sample, exactly, at the cost of a
-        pass.
+        Added to the diagonal of Z'Z ("ridge" only), that of the bias too: centre values that lie far from 0. "gcv": for
+        each layer what generalised cross-validation of the best linear map to Y finds, from one eigendecomposition;
+        "loo": by leaving out each sample, exactly, at the cost of a pass.
     tries : int, default=1
         Random projections tried for each layer; the one whose output has the lowest least squares distance is kept
         (7.5.1).
@@ -141,7 +143,7 @@ class PlatonicMLP(ClosedFormMLP):
         name = type(self).__name__
         beta = self.beta
         if beta is None:
-            beta = BETA.get(self.projection, 1.0)
+            beta = BETA_EXACT if self.projection == "pca" and self.mixing == 0 else BETA.get(self.projection, 1.0)
         one_of(name, "projection", self.projection, tuple(BETA))
         one_of(name, "first", self.first, (None, "sorted_pca"))
         if self.ema is not None and not 0.0 <= number(name, "ema", self.ema) <= 1.0:
@@ -156,6 +158,11 @@ class PlatonicMLP(ClosedFormMLP):
             mixing=at_least(name, "mixing", self.mixing, 0.0),
             **common(name, self),
         )
+
+    def _passes(self) -> bool:
+        weighed = self.projection == "pca" and self.ema is not None
+        tried = self.projection == "random" and self.tries != 1
+        return bool(weighed or tried or self.first) or several_passes(self)
 
     def _widths(self) -> list[int | Grow]:
         return widths(type(self).__name__, self.hidden)

@@ -15,6 +15,8 @@ OPTIONS = [
     {"hidden": (80,), "tries": 3},
     {"hidden": (20, 15), "projection": "pca", "first": "sorted_pca", "ema": 0.2},
     {"hidden": (9,), "l2": "loo"},
+    {"hidden": (9, 7), "solver": "pinv"},
+    {"hidden": (9, 7), "solver": "lstsq", "projection": "pca", "ema": 0.2},
     {"hidden": (9,), "l2": 0.0, "activation": "identity"},  # singular: by the triangular factor
 ]
 
@@ -75,18 +77,34 @@ def _by_batches(rank, ranks):
     for part in range(2):
         for batch in own.nonzero()[:, 0].split(50):
             model.partial_fit(x[batch], y[batch], classes=range(5))
-        if part == 0:
-            model.next_layer(group=True)
+        model.next_layer(group=True)
     whole = PlatonicMLP((6,), seed=3).fit(x[own], y[own], group=True)
-    assert_equal_everywhere(*model.layers_.weights)
+    _close(model, whole, 1e-9)
+    assert_equal_everywhere(*model.layers_.weights, model.output_)
+    model.partial_fit(x[own], y[own]).next_layer(group=True)
+    assert_equal_everywhere(model.output_)
     torch.testing.assert_close(model.layers_.weights[0], whole.layers_.weights[0], rtol=1e-9, atol=1e-9)
     unseeded = PlatonicMLP((6,), seed=None).partial_fit(x[own], y[own], classes=range(5))
     with pytest.raises(ValueError, match="need a seed"):
         unseeded.next_layer(group=True)
 
 
+def _what_is_wrong_on_one_rank(rank, ranks):
+    x, y, own = _share(rank, ranks)
+    x, y = x[own], y[own]
+    bad = x.clone()
+    bad[2, 3] = float("nan")
+    with pytest.raises(ValueError, match="in row 2" if rank == 0 else "rank 0: X contains NaN or infinity, in row 2"):
+        PlatonicMLP((3,)).fit(bad if rank == 0 else x, y, group=True)
+    with pytest.raises(ValueError, match="samples of one kind"):
+        PlatonicMLP((3,)).fit(x[:, : 5 + (rank == 0)], y, group=True)
+    with pytest.raises(ValueError, match="samples of one kind"):
+        PlatonicMLP((3,)).fit(x.float() if rank == 0 else x, y, group=True)
+    PlatonicMLP((3,)).fit(x, y, group=True)
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("work", [_the_network_of_all_samples, _without_a_seed, _by_batches])
+@pytest.mark.parametrize("work", [_what_is_wrong_on_one_rank, _the_network_of_all_samples, _without_a_seed, _by_batches])
 def test_over_processes(work, ranks, tmp_path):
     run(work, ranks, tmp_path)
 
