@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from effdl_fast.solvers import PatchFeatures, PlatonicMLP
+from effdl_fast.solvers.patches import CONTRAST
 
 
 def images(m=120, channels=2, side=12, dtype=torch.float64):
@@ -30,7 +31,7 @@ def by_hand(features, x):
         for i in range(side):
             for j in range(side):
                 p = image[:, i : i + size, j : j + size].flatten()
-                p = (p - p.mean()) / (p.var() + features.contrast.double()).sqrt()
+                p = (p - p.mean()) / (p.var() + CONTRAST * features.range.double().square()).sqrt()
                 grid[i, j] = k @ p + features.bias.double()
         both = torch.cat([grid.clamp(min=0), (-grid).clamp(min=0)], 2)
         half = -(-side // 2)
@@ -52,8 +53,9 @@ def test_features_are_those_of_the_definition(side):
 def test_filters_are_whitened_patches():
     x, _ = images()
     features = PatchFeatures(7, size=3, whiten=0.0, seed=2).fit(x)
+    contrast = CONTRAST * features.range.square()
     patches = x.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 18)
-    patches = (patches - patches.mean(1, keepdim=True)) / (patches.var(1, keepdim=True) + features.contrast).sqrt()
+    patches = (patches - patches.mean(1, keepdim=True)) / (patches.var(1, keepdim=True) + contrast).sqrt()
     answers = patches @ features.kernel.flatten(1).mT + features.bias
     assert float(answers.mean(0).abs().max()) < 0.05  # whitened answers of unit filters: mean 0, variance 1
     torch.testing.assert_close(answers.var(0), torch.ones(7, dtype=torch.float64), rtol=0.1, atol=0)
@@ -89,6 +91,40 @@ def test_constant_images():
     assert bool(torch.isfinite(PatchFeatures(3, size=3).fit(x)(x)).all())
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-20, 1e-35])
+def test_features_do_not_depend_on_the_scale(scale):
+    x, _ = images(m=40, dtype=torch.float32)
+    expected = PatchFeatures(4, size=3).fit(x)(x)
+    scaled = (x.double() * scale).float()
+    torch.testing.assert_close(PatchFeatures(4, size=3).fit(scaled)(scaled), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_state_restores_what_was_fitted():
+    x, y = images(m=60)
+    fitted = PatchFeatures(8, size=4).fit(x)
+    model = PlatonicMLP((5,)).fit(fitted(x), y)
+    other = PatchFeatures(8, size=4)
+    assert other.load_state_dict(fitted.state_dict()) == ([], [])
+    assert torch.equal(other(x), fitted(x)) and other.kernel.dtype is torch.float64
+    whole = nn.Sequential(PatchFeatures(8, size=4), model.to_module())
+    whole.load_state_dict(nn.Sequential(fitted, model.to_module()).state_dict())
+    assert torch.equal(whole(x), model.to_module()(fitted(x)))
+    for options in ({"filters": 7, "size": 4}, {"filters": 8, "size": 3}, {"filters": 8, "size": 4, "pool": 3}):
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            PatchFeatures(**options).load_state_dict(fitted.state_dict())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        PatchFeatures(8, size=4).load_state_dict({"kernel": fitted.kernel})
+
+
+def test_no_images_and_nan():
+    x, _ = images(m=20)
+    features = PatchFeatures(4, size=3).fit(x)
+    assert features(x[:0]).shape == (0, 32)
+    x[1, 0, 0, 0] = math.nan
+    assert torch.isfinite(features(x)).all(1).logical_not().nonzero().tolist() == [[1]]
+    assert not features(x.requires_grad_()).requires_grad
+
+
 def test_what_does_not_fit_is_named():
     x, _ = images(m=5)
     with pytest.raises(ValueError, match="fit it first"):
@@ -103,6 +139,13 @@ def test_what_does_not_fit_is_named():
     bad[0, 0, 0, 0] = math.nan
     with pytest.raises(ValueError, match="NaN or infinity"):
         PatchFeatures(3, size=3).fit(bad)
+    with pytest.raises(ValueError, match="a patch needs two values"):
+        PatchFeatures(3, size=1).fit(x[:, :1])
+    assert bool(torch.isfinite(PatchFeatures(3, size=1).fit(x)(x)).all())
+    with pytest.raises(ValueError, match="X has no images"):
+        PatchFeatures(3, size=3).fit(x[:0])
+    with pytest.raises(ValueError, match="too far from each other"):
+        PatchFeatures(3, size=3).fit(torch.linspace(-3e38, 3e38, 720).view(5, 1, 12, 12))
     for options in ({"filters": 0}, {"size": 0}, {"pool": 0}, {"whiten": -1.0}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             PatchFeatures(**options)

@@ -15,7 +15,8 @@ from effdl_fast.solvers._layers import row_blocks
 OP = "PatchFeatures"
 PATCHES = 50_000  # drawn to find means and covariances
 IMAGES = {"cpu": 8, "cuda": 256}  # at a time: what the cache holds
-CONTRAST = 10.0 / 255.0**2  # added to the variance of a patch of images in [0, 1]; of others, in proportion
+CONTRAST = 10.0 / 255.0**2  # added to the variance of a patch, of images brought to a range of 1
+BUFFERS = ("kernel", "bias", "range", "mean", "scale")
 
 
 class PatchFeatures(nn.Module):
@@ -36,12 +37,14 @@ class PatchFeatures(nn.Module):
         seed: of the patches drawn.
 
     `fit(images)` finds the filters; the module is then a function of images, moves to devices, and can be put before
-    `PlatonicMLP.to_module()` in a torch.nn.Sequential. Filters are buffers: nothing is trained.
+    `PlatonicMLP.to_module()` in a torch.nn.Sequential. Filters are buffers: nothing is trained, and no gradient flows
+    to the images. `load_state_dict` restores them also where nothing was fitted. Images are divided by the range of
+    those fitted to, so that features of images on another scale, fitted anew, are the same.
     """
 
     kernel: Tensor
     bias: Tensor
-    contrast: Tensor
+    range: Tensor
     mean: Tensor
     scale: Tensor
 
@@ -52,26 +55,32 @@ class PatchFeatures(nn.Module):
         self.pool = integer(OP, "pool", pool, 1, 1 << 10)
         self.whiten = at_least(OP, "whiten", whiten, 0.0)
         self.seed = integer(OP, "seed", seed, 0, (1 << 63) - 1)
-        for name in ("kernel", "bias", "contrast", "mean", "scale"):
+        for name in BUFFERS:
             self.register_buffer(name, None)
 
     def fit(self, X: Any, y: Any = None) -> PatchFeatures:
         """Draws the filters from images X, (m, channels, height, width) or (m, height, width), floating or uint8.
 
-        y is ignored. Raises ValueError for images smaller than a patch or a cell, and for NaN or infinity.
+        y is ignored. Raises ValueError for no images, images smaller than a patch or a cell, patches of one value, and
+        NaN or infinity.
         """
         images = self._images(X)
+        if len(images) == 0:
+            raise ValueError(f"{OP}: X has no images")
+        if images.shape[1] * self.size**2 < 2:
+            raise ValueError(f"{OP}: size must be at least 2 for images of one channel; a patch needs two values")
         side = min(images.shape[2:]) - self.size + 1
         if side < self.pool:
             raise ValueError(f"{OP}: images of {tuple(images.shape[2:])} pixels have no {self.pool} x {self.pool} "
                              f"cells of patches of {self.size} x {self.size}")  # fmt: skip
-        if not bool(torch.isfinite(images.sum())):
-            raise ValueError(f"{OP}: X contains NaN or infinity")
+        span = images.amax() - images.amin()
+        if not bool(torch.isfinite(span)):
+            raise ValueError(f"{OP}: X contains NaN or infinity, or values too far from each other for {images.dtype}")
+        self.range = torch.where(span > 0, span, 1.0)
         generator = torch.Generator().manual_seed(self.seed)
-        patches = self._patches(images, generator).double()
-        self.contrast = (CONTRAST * (images.amax() - images.amin()).double().square()).to(images.dtype)
+        patches = self._patches(images, generator).double() / self.range
         centred = patches - patches.mean(1, keepdim=True)
-        patches = centred / (patches.var(1, keepdim=True) + self.contrast).clamp(min=1e-30).sqrt()
+        patches = centred / (patches.var(1, keepdim=True) + CONTRAST).sqrt()
         mean = patches.mean(0)
         values, vectors = torch.linalg.eigh((patches - mean).mT @ (patches - mean) / len(patches))
         seen = values > 1e-10 * values[-1]  # a normalised patch has no mean, for one
@@ -88,7 +97,7 @@ class PatchFeatures(nn.Module):
         return self
 
     def forward(self, X: Tensor) -> Tensor:
-        """Features of images: (m, 2 filters pool^2), in the dtype of the filters."""
+        """Features of images: (m, 2 filters pool^2), in the dtype of the filters; NaN of images with NaN."""
         if self.kernel is None:
             raise ValueError(f"{OP}: fit it first")
         images = self._images(X).to(self.kernel.device, self.kernel.dtype)
@@ -102,10 +111,20 @@ class PatchFeatures(nn.Module):
 
     transform = forward
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        """Makes room for buffers that nothing was fitted to yet; the rest is PyTorch's."""
+        kernel = state_dict.get(f"{prefix}kernel")
+        if self.kernel is None and isinstance(kernel, Tensor) and kernel.dim() == 4:
+            features = (2 * self.filters * self.pool**2,)
+            shapes = ((self.filters, kernel.shape[1], self.size, self.size), (self.filters,), (), features, features)
+            for name, shape in zip(BUFFERS, shapes, strict=True):
+                setattr(self, name, kernel.new_full(shape, torch.nan))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     def _images(self, X: Any) -> Tensor:
         x = X.detach() if isinstance(X, Tensor) else torch.as_tensor(X)
         x = x[:, None] if x.dim() == 3 else x
-        if x.dim() != 4 or 0 in x.shape:
+        if x.dim() != 4 or 0 in x.shape[1:]:
             raise ValueError(f"{OP}: X must have shape (m, channels, height, width), got {tuple(x.shape)}")
         return x if x.dtype is torch.float64 else x.float()
 
@@ -120,18 +139,18 @@ class PatchFeatures(nn.Module):
         return found.reshape(PATCHES, channels * self.size**2)
 
     def _raw(self, images: Tensor) -> Tensor:
-        """Before standardisation. A patch p gives K (p - mean p) / sqrt(var p + contrast) + bias.
+        """Before standardisation. A patch p of images / range gives K (p - mean p) / sqrt(var p + CONTRAST) + bias.
 
         That is a convolution, and the mean and variance of each patch by averages.
         """
         n = self.kernel[0].numel()
         box = images.new_full((1, images.shape[1], self.size, self.size), 1.0 / n)
-        centre = images.mean((1, 2, 3), keepdim=True)  # variances lose less to rounding
-        images = images - centre
+        images = images / self.range
+        images = images - images.mean((1, 2, 3), keepdim=True)  # variances lose less to rounding
         mean = functional.conv2d(images, box)
-        variance = (functional.conv2d(images.square(), box) - mean.square()).clamp(min=0.0) * (n / max(1, n - 1))
+        variance = (functional.conv2d(images.square(), box) - mean.square()).clamp(min=0.0) * (n / (n - 1))
         product = functional.conv2d(images, self.kernel) - mean * self.kernel.sum((1, 2, 3))[:, None, None]
-        product = product * (variance + self.contrast).clamp(min=1e-30).rsqrt() + self.bias[:, None, None]
+        product = product * (variance + CONTRAST).rsqrt() + self.bias[:, None, None]
         both = torch.cat([product.relu(), product.neg().relu()], dim=1)
         return functional.adaptive_avg_pool2d(both, self.pool).flatten(1)
 
