@@ -77,6 +77,26 @@ def test_check_estimator_skips_nothing_for_our_sake(cls):
         assert len(results) > 45
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"projection": "pca", "ema": 0.2},
+        {"projection": "pca", "first": "sorted_pca", "ema": 0.2, "task": "classification"},
+        {"tries": 3, "task": "regression"},
+        {"l2": "loo"},
+        {"l2": "gcv", "task": "classification"},
+        {"solver": "pinv", "task": "regression"},
+        {"solver": "lstsq", "task": "classification"},
+    ],
+    ids=str,
+)
+def test_check_estimator_with_other_parameters(options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = estimator_checks.check_estimator(PlatonicMLP((8,), **options), on_skip=None, on_fail=None)
+    assert [(r["check_name"], r["exception"]) for r in results if r["status"] == "failed"] == []
+
+
 @pytest.mark.parametrize("name", MORE_CHECKS)
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cls", MODELS)

@@ -104,7 +104,9 @@ def _what_is_wrong_on_one_rank(rank, ranks):
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("work", [_what_is_wrong_on_one_rank, _the_network_of_all_samples, _without_a_seed, _by_batches])
+@pytest.mark.parametrize(
+    "work", [_what_is_wrong_on_one_rank, _the_network_of_all_samples, _without_a_seed, _by_batches]
+)
 def test_over_processes(work, ranks, tmp_path):
     run(work, ranks, tmp_path)
 
