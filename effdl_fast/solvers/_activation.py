@@ -46,7 +46,7 @@ class Activation:
     def module(self) -> nn.Module:
         """A module of its own that does the same."""
         if isinstance(self.function, nn.Module):
-            return copy.deepcopy(self.function)
+            return copy.deepcopy(self.function).requires_grad_()
         return _Function(self.function)
 
 
@@ -59,8 +59,26 @@ class _Function(nn.Module):
         return self.function(x)
 
 
+class _Adapted(nn.Module):
+    """A module with parameters or buffers, which take the dtype and device of what it is given."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = (*self.inner.parameters(), *self.inner.buffers())
+        if any(t.device != x.device or (t.is_floating_point() and t.dtype != x.dtype) for t in states):
+            self.inner.to(x.device, x.dtype)
+        return self.inner(x)
+
+
 def resolve(activation: Any) -> Activation:
-    """The activation called so; or a module, or a function of a tensor, element by element."""
+    """The activation called so; or a function of a tensor, element by element; or a module that is one.
+
+    Of a module it is a copy as it is now, in evaluation mode. TypeError for anything else, ValueError for an unknown
+    name and for a function of more than single elements.
+    """
     if isinstance(activation, str):
         if activation not in NAMES:
             raise ValueError(
@@ -72,8 +90,31 @@ def resolve(activation: Any) -> Activation:
         for name, make in {**_MODULES, **_OTHERS}.items():
             if type(activation) is type(made := make()) and repr(activation) == repr(made):
                 return resolve(name)
-        return Activation(None, None, activation)
+        own = copy.deepcopy(activation).eval().requires_grad_(False)
+        stateful = any(True for _ in (*own.parameters(), *own.buffers()))
+        return Activation(None, None, _elementwise(_Adapted(own) if stateful else own))
+    if isinstance(activation, type):
+        raise TypeError(f"activation must be an instance, {activation.__name__}(...), got the class")
     if callable(activation):
         named = {torch.relu: "relu", torch.tanh: "tanh", torch.sigmoid: "sigmoid"}.get(activation)
-        return resolve(named) if named else Activation(None, None, activation)
+        return resolve(named) if named else Activation(None, None, _elementwise(activation))
     raise TypeError(f"activation must be a name, a module or a function, got {type(activation).__name__}")
+
+
+def _elementwise(function: Any) -> Any:
+    """function, tried on a few values. What it cannot do with those (of that width, on the CPU) is left to its use."""
+    x = torch.linspace(-2.0, 2.5, 12).view(4, 3)
+    try:
+        with torch.no_grad():
+            whole, rows, columns = function(x.clone()), function(x[:2].clone()), function(x[:, 1:].clone())
+    except Exception:
+        return function
+    if not isinstance(whole, Tensor):
+        raise TypeError(f"activation must give a tensor, got {type(whole).__name__}")
+    if whole.shape != x.shape:
+        raise ValueError(f"activation must keep shapes, but gives {tuple(whole.shape)} of {tuple(x.shape)}")
+    for part, same in ((rows, whole[:2]), (columns, whole[:, 1:])):
+        if part.shape != same.shape or not torch.allclose(part, same, rtol=1e-4, atol=1e-5, equal_nan=True):
+            raise ValueError("activation must work element by element and always give the same; what this one gives "
+                             "for a value depends on others, or on chance")  # fmt: skip
+    return function
