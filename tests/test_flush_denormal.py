@@ -1,6 +1,6 @@
-"""Codes and records do not depend on torch.set_flush_denormal, which is set per thread."""
+"""Codes, records and layers do not depend on torch.set_flush_denormal, which is set per thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
@@ -63,3 +63,37 @@ def test_ranges_of_subnormal_weights(level: str) -> None:
         assert float(q.hi) == float(x.double().max()) and float(q.lo) == float(x.double().min())
         assert int(q.codes.max()) == 15 and int(q.codes[bits.argmin()]) == 0
         torch.set_flush_denormal(True)
+
+
+def _layers() -> dict[str, Callable[[], Iterable[torch.Tensor | None]]]:
+    """Products and sums among the subnormal numbers of float32, or of float64 in the two that sum in it."""
+    g = torch.Generator().manual_seed(0)
+    x, w, y = torch.randn(4000, 40, generator=g), torch.randn(41, 50, generator=g), torch.randn(4000, 2, generator=g)
+    x, w, y = x * 1e-22, w * 1e-18, y * 1e-22
+    w[0] = 0
+    moments = torch.stack([ops.layer_moments(x + i, None, y).moments * 1e-310 for i in range(300)])
+    moments[:, 0, 0] = 1.0
+    return {
+        "mlp_forward": lambda: [ops.mlp_forward(x, [w], "relu")],
+        "mlp_moments": lambda: [ops.mlp_moments(x, [w], y, "relu")],
+        "mlp_moments, no layer": lambda: [ops.mlp_moments(x, [], y)],
+        "mlp_moments, precise": lambda: [ops.mlp_moments(x, [w], y, "relu", precise=True)],
+        "layer_moments": lambda: ops.layer_moments(x, w, y, "relu", keep=True),
+        "ridge_solve": lambda: ops.ridge_solve(moments, 2, 1e-300)[:3],
+    }
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_layers_of_subnormal_numbers(level: str) -> None:
+    _C.set_simd_level(level)
+    torch.set_flush_denormal(False)
+    for name, run in _layers().items():
+        found = []
+        for flushing in (False, True):
+            torch.set_flush_denormal(flushing)
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                found.append(torch.cat([a.flatten().view(torch.uint8) for a in run() if a is not None]))
+            torch.set_flush_denormal(False)
+        assert all(torch.equal(found[0], f) for f in found), name
+        assert found[0].any(), name

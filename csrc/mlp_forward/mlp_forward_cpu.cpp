@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/exact_floats.h"
 #include "common/parallel.h"
 #include "mlp_forward/mlp_forward.h"
 
@@ -16,6 +17,7 @@ void run(const Matrix& x, const std::vector<Matrix>& weights, dense::Activation 
   const dense::Layers<T> layers(weights, x.cols, activation, 0);
   const int64_t rows = rows_of(x.rows);
   const auto body = [&](int64_t begin, int64_t end) {
+    const ExactFloats exact;
     auto room = layers.room(rows);
     const auto last = layers.room(rows).out;
     for (int64_t b = begin; b < end; ++b) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "common/exact_floats.h"
 #include "common/large_output.h"
 #include "common/parallel.h"
 #include "mlp_moments/mlp_moments.h"
@@ -56,6 +57,7 @@ class Rows {
 
   void make(int64_t first, int64_t count) {
     const auto body = [&](int64_t begin, int64_t end) {
+      const ExactFloats exact;
       auto room = layers_.room(kChunk);
       dense::Buffer<T> narrow;
       if (!std::is_same_v<T, R>) narrow = layers_.room(kChunk).out;
@@ -147,6 +149,7 @@ void run(const Matrix& x, const std::vector<Matrix>& weights, const Matrix& y, d
     const int64_t count = std::min(rows.most, x.rows - first);
     rows.make(first, count);
     const auto body = [&](int64_t begin, int64_t end) {
+      const ExactFloats exact;
       for (int64_t i = begin; i < end; ++i) {
         add_pair(pairs[static_cast<size_t>(i)], rows.data.get(), rows.panel_stride, count, rows.size, moments);
       }

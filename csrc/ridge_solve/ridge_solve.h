@@ -18,8 +18,14 @@ struct Compensated {
   double high, low;
 
   EFFDL_HOST_DEVICE void subtract_product(double a, double b) {
+#ifdef __CUDA_ARCH__  // nvcc would contract a product and a difference to one rounding; these it leaves alone
+    const double product = __dmul_rn(a, b), sum = __dsub_rn(high, product), taken = __dsub_rn(sum, high);
+    const double lost = __dsub_rn(__dsub_rn(high, __dsub_rn(sum, taken)), __dadd_rn(product, taken));
+    low = __dadd_rn(low, __dsub_rn(lost, __fma_rn(a, b, -product)));
+#else
     const double product = a * b, sum = high - product, taken = sum - high;
     low += ((high - (sum - taken)) - (product + taken)) - std::fma(a, b, -product);
+#endif
     high = sum;
   }
   EFFDL_HOST_DEVICE double value() const { return high + low; }

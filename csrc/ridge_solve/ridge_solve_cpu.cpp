@@ -80,7 +80,7 @@ class Solver {
       }
     }
     const double rows = moments[0], fit = (squares - 2.0 * linear + quadratic) / rows;
-    p_.residual[entry] = rows != 0.0 && fit > 0.0 ? fit : 0.0;
+    p_.residual[entry] = rows == 0.0 || fit < 0.0 ? 0.0 : fit;  // NaN stays
   }
 
   // [alpha (I - (G + l2 I)^-1 l2), alpha beta B] of the entry that was solved last, (n, n + c): times P, the weights.

@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(kThreads) solve_kernel(Problem p, double* map)
   quadratic = block_sum<kThreads>(quadratic);
   if (threadIdx.x == 0) {
     const double rows = e.moments[0], fit = (squares - 2.0 * linear + quadratic) / rows;
-    p.residual[blockIdx.x] = rows != 0.0 && fit > 0.0 ? fit : 0.0;
+    p.residual[blockIdx.x] = rows == 0.0 || fit < 0.0 ? 0.0 : fit;  // NaN stays
   }
   if (map == nullptr) return;
   for (int q = threadIdx.x; q < n * (n + c); q += kThreads) {
