@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effdl_fast.ops._dispatch import LIB
+from effdl_fast.ops._dispatch import DISPATCHER, KERNEL, LIB
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -52,11 +52,25 @@ def integer(op: str, name: str, value: Any, least: int, most: int) -> int:
     return value
 
 
-def number(op: str, name: str, value: Any) -> float:
-    """A finite number."""
-    if isinstance(value, Tensor) or not hasattr(value, "__float__"):
+def boolean(op: str, name: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as such."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def number(op: str, name: str, value: Any, *, booleans: bool = True) -> float:
+    """A finite number; True and False are 1 and 0, unless they are no numbers here."""
+    if isinstance(value, Tensor) or not hasattr(value, "__float__") or (isinstance(value, bool) and not booleans):
         raise TypeError(f"{op}: {name} must be a number, got {'a tensor' if isinstance(value, Tensor) else value!r}")
-    value = float(value)
+    if getattr(value, "ndim", 0) != 0:
+        raise TypeError(f"{op}: {name} must be a number, got an array of {value.ndim} dimensions")
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{op}: {name} must be a number that float64 holds, got a larger one") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}") from None
     if not math.isfinite(value):
         raise ValueError(f"{op}: {name} must be finite, got {value}")
     return value
@@ -64,6 +78,13 @@ def number(op: str, name: str, value: Any) -> float:
 
 def dtype_name(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def way_of_all(way: int, *tensors: Tensor | None) -> int:
+    """`way` of the main argument, or the dispatcher's where another tensor is of a subclass, as only it knows those."""
+    if way == KERNEL and any(t is not None and type(t) not in (Tensor, torch.nn.Parameter) for t in tensors):
+        return DISPATCHER
+    return way
 
 
 def register(
@@ -77,8 +98,12 @@ def register(
 
     def plain(*args: Any) -> Any:
         # A plain subclass arrives as itself; one that wraps other tensors has its own dispatch and never comes here.
-        return kernel(*(a.as_subclass(Tensor) if isinstance(a, Tensor) else a for a in args))
+        return kernel(*([_plain(t) for t in a] if isinstance(a, list | tuple) else _plain(a) for a in args))
 
     LIB.impl(name, plain, "CPU")
     LIB.impl(name, plain, "CUDA")
     torch.library.register_fake(f"effdl_fast::{name}", fake, lib=LIB)
+
+
+def _plain(value: Any) -> Any:
+    return value.as_subclass(Tensor) if isinstance(value, Tensor) else value

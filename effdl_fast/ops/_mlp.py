@@ -90,4 +90,4 @@ def moments_by_blocks(
 
 def plain_cpu(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Tensors whose memory says what they are."""
-    return x.resolve_neg(), [w.as_subclass(Tensor).resolve_neg() for w in weights]
+    return x.resolve_neg(), [w.resolve_neg() for w in weights]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from effdl_fast import _C
 from effdl_fast.ops._activations import ACTIVATIONS, check_activation
-from effdl_fast.ops._arguments import dtype_name, floating, register, same_device
+from effdl_fast.ops._arguments import boolean, dtype_name, floating, register, same_device, way_of_all
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 
 OP = "layer_moments"
@@ -57,7 +57,7 @@ def layer_moments(
     if way == REFERENCE:
         return layer_moments_ref(z, weights, y, activation, keep=keep)
     weights = _check(z, weights, y, activation, keep)
-    if way == DISPATCHER:
+    if way_of_all(way, weights, y) == DISPATCHER:
         detached = None if weights is None else weights.detach()
         moments, output = torch.ops.effdl_fast.layer_moments(z.detach(), detached, y.detach(), activation, keep)
         return LayerMoments(moments, output if keep else None)
@@ -69,7 +69,7 @@ def _real(z: Tensor) -> torch.dtype:
     return torch.float64 if z.dtype is torch.float64 else torch.float32
 
 
-def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: bool) -> Tensor | None:
+def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: Any) -> Tensor | None:
     """Raises for anything wrong; the weights in the dtype that A is computed in."""
     floating(OP, "z", z)
     if z.dim() != 2 or z.shape[1] > MAX_WIDTH:
@@ -84,6 +84,7 @@ def _check(z: Tensor, weights: Any, y: Any, activation: Any, keep: bool) -> Tens
         )
     same_device(OP, "y", y, "z", z)
     check_activation(OP, activation)
+    boolean(OP, "keep", keep)
     if weights is None:
         if activation != "identity":
             raise ValueError(f"{OP}: activation must be identity without weights, got {activation!r}")
@@ -135,6 +136,7 @@ def _moments(z: Tensor, weights: Tensor | None, y: Tensor) -> Tensor:
 
 
 def _run(z: Tensor, weights: Tensor | None, y: Tensor, activation: str, keep: bool) -> tuple[Tensor, Tensor]:
+    weights = _check(z, weights, y, activation, keep)
     moments, output = _compute(z, weights, y, activation, keep)
     return moments, z.new_empty((0, 0)) if output is None else output
 

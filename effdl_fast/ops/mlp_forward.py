@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._arguments import dtype_name, register, same_device
+from effdl_fast.ops._arguments import dtype_name, register, same_device, way_of_all
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._mlp import check_layers, compute_dtype, forward_by_blocks, last_width, layers, plain_cpu
 
@@ -29,7 +29,8 @@ def mlp_forward(
             all: the result is a copy of x in the compute dtype.
         activation: "identity", "relu", "celu" (alpha 1), "tanh", "sigmoid" or "leaky_relu" (slope 0.01), after every
             layer.
-        out: (m, w_k) in the compute dtype, any strides, sharing no memory with x or weights: the result goes there.
+        out: (m, w_k) in the compute dtype, any strides that give each element its own memory, sharing none with x or
+            weights: the result goes there.
 
     Returns:
         (m, w_k), the last layer's output; `out` if it is given.
@@ -43,9 +44,11 @@ def mlp_forward(
     weights = check_layers(OP, x, weights, activation)
     if out is not None:
         _check_out(x, weights, out)
-    if way == DISPATCHER:
+    if way_of_all(way, *weights, out) == DISPATCHER:
         z = torch.ops.effdl_fast.mlp_forward(x.detach(), weights, activation)
         return z if out is None else out.copy_(z)
+    if out is not None and out.is_neg():  # its memory holds the negatives
+        return out.copy_(_run(x, weights, activation))
     return _run(x, weights, activation, out)
 
 
@@ -60,8 +63,17 @@ def _check_out(x: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
         raise ValueError(f"{OP}: out must have shape {shape}, got {tuple(out.shape)}")
     if out.requires_grad:
         raise ValueError(f"{OP}: out must not require grad: nothing is differentiable here")
-    if any(stride == 0 and size > 1 for size, stride in zip(out.shape, out.stride(), strict=True)):
+    if _overlaps(out):
         raise ValueError(f"{OP}: out must have an element of its own for every result, got strides {out.stride()}")
+
+
+def _overlaps(out: Tensor) -> bool:
+    """Whether elements of a matrix may share memory: whether its longer step may end within what the shorter spans."""
+    (rows, cols), (down, right) = out.shape, out.stride()
+    short, count, long, others = (down, rows, right, cols) if down < right else (right, cols, down, rows)
+    if rows == 0 or cols == 0:
+        return False
+    return (count > 1 and short == 0) or (others > 1 and long <= short * (count - 1))
 
 
 def _run(x: Tensor, weights: Sequence[Tensor], activation: str, out: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._arguments import floating, register, same_device
+from effdl_fast.ops._arguments import boolean, floating, register, same_device, way_of_all
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 from effdl_fast.ops._mlp import SUM_ROWS, check_layers, last_width, layers, moments_by_blocks, plain_cpu, with_ones
 
@@ -45,15 +45,14 @@ def mlp_moments(
         return mlp_moments_ref(x, weights, y, activation, precise=precise)
     weights = _check(x, weights, y, activation, precise)
     y = None if y is None else y.detach()
-    if way == DISPATCHER:
+    if way_of_all(way, *weights, y) == DISPATCHER:
         return torch.ops.effdl_fast.mlp_moments(x.detach(), weights, y, activation, precise)
     return _run(x.detach(), weights, y, activation, precise)
 
 
 def _check(x: Tensor, weights: Sequence[Tensor], y: Tensor | None, activation: str, precise: bool) -> list[Tensor]:
     weights = check_layers(OP, x, weights, activation)
-    if not isinstance(precise, bool):
-        raise TypeError(f"{OP}: precise must be True or False, got {type(precise).__name__}")
+    boolean(OP, "precise", precise)
     if y is not None:
         if not isinstance(y, Tensor):
             raise TypeError(f"{OP}: y must be a torch.Tensor or None, got {type(y).__name__}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from effdl_fast import _C
-from effdl_fast.ops._arguments import dense, dtype_name, integer, number, register, same_device
+from effdl_fast.ops._arguments import boolean, dense, dtype_name, integer, number, register, same_device, way_of_all
 from effdl_fast.ops._dispatch import DISPATCHER, REFERENCE, route
 
 OP = "ridge_solve"
@@ -65,7 +65,8 @@ def ridge_solve(
         rcond: (b,): 1 / (|A|_1 |A^-1|_1) of A, G + l2 I scaled to a unit diagonal; 0 where a column was left out.
         weights: (t, n, w), without t as the projection: (G + l2 I)^-1 alpha [G, beta C] P
             = alpha (P_Z - l2 (G + l2 I)^-1 P_Z + beta B P_Y) for P = [P_Z; P_Y], so alpha (P_Z + beta B P_Y) without
-            l2. None without a projection.
+            l2. None without a projection. A row of P whose factor is 0 is not looked at: NaN and infinity in it
+            do not spread as in a matrix product.
 
     Raises:
         TypeError, ValueError: wrong dtypes, shapes or devices; l2 negative; a projection for a batch of moments.
@@ -73,9 +74,8 @@ def ridge_solve(
     way = route(OP, "moments", moments)
     if way == REFERENCE:
         return ridge_solve_ref(moments, targets, l2, projection, alpha=alpha, beta=beta, free_bias=free_bias)
-    c, l2, alpha, beta = _check(moments, targets, l2, projection, alpha, beta)
-    free_bias = bool(free_bias)
-    if way == DISPATCHER:
+    c, l2, alpha, beta = _check(moments, targets, l2, projection, alpha, beta, free_bias)
+    if way_of_all(way, projection) == DISPATCHER:
         detached = None if projection is None else projection.detach()
         found = torch.ops.effdl_fast.ridge_solve(moments.detach(), c, l2, detached, alpha, beta, free_bias)
         return RidgeSolution(found[0], found[1], found[2], None if projection is None else found[3])
@@ -83,7 +83,7 @@ def ridge_solve(
 
 
 def _check(
-    moments: Tensor, targets: Any, l2: Any, projection: Any, alpha: Any, beta: Any
+    moments: Tensor, targets: Any, l2: Any, projection: Any, alpha: Any, beta: Any, free_bias: Any
 ) -> tuple[int, float, float, float]:
     dense(OP, "moments", moments)
     if moments.dtype is not torch.float64:
@@ -95,10 +95,11 @@ def _check(
     if not 1 <= moments.shape[-1] - c <= MAX_COLUMNS:
         raise ValueError(f"{OP}: moments must have 1 to {MAX_COLUMNS} columns and {c} targets, "
                          f"got shape {tuple(moments.shape)}")  # fmt: skip
-    l2 = number(OP, "l2", l2)
+    boolean(OP, "free_bias", free_bias)
+    l2 = number(OP, "l2", l2, booleans=False)
     if l2 < 0.0:
         raise ValueError(f"{OP}: l2 must be at least 0, got {l2}")
-    alpha, beta = number(OP, "alpha", alpha), number(OP, "beta", beta)
+    alpha, beta = (number(OP, name, value, booleans=False) for name, value in (("alpha", alpha), ("beta", beta)))
     if projection is None:
         return c, l2, alpha, beta
     if not isinstance(projection, Tensor):
@@ -143,6 +144,7 @@ Found = tuple[Tensor, Tensor, Tensor, Tensor]
 def _run(
     moments: Tensor, c: int, l2: float, projection: Tensor | None, alpha: float, beta: float, free_bias: bool
 ) -> Found:
+    c, l2, alpha, beta = _check(moments, c, l2, projection, alpha, beta, free_bias)
     solution, residual, rcond, weights = _compute(moments, c, l2, projection, alpha, beta, free_bias)
     return solution, residual, rcond, moments.new_empty(0) if weights is None else weights
 
@@ -174,7 +176,7 @@ def ridge_solve_ref(
     free_bias: bool = False,
 ) -> RidgeSolution:
     """`ridge_solve` in plain PyTorch: Cholesky's method a column at a time, nothing refined."""
-    c, l2, alpha, beta = _check(moments, targets, l2, projection, alpha, beta)
+    c, l2, alpha, beta = _check(moments, targets, l2, projection, alpha, beta, free_bias)
     moments = moments.detach()
     n = moments.shape[-1] - c
     gram, cross, squares = moments[..., :n, :n], moments[..., :n, n:], moments[..., n:, n:]

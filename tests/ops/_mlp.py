@@ -158,6 +158,27 @@ def test_subclasses_of_tensor(op, backend, first):
     assert torch.equal(found.as_subclass(Tensor), wanted)
 
 
+def test_one_argument_of_a_subclass(op, backend, first):
+    class Sub(Tensor):
+        pass
+
+    x, weights, *rest = first.args
+    wanted = op.run(x, weights, *rest)
+    sub = tree_map_only(Tensor, lambda t: t.as_subclass(Sub), first.args)
+    for args in ((sub[0], weights, *rest), (x, [sub[1][0], *weights[1:]], *rest), (x, weights, *sub[2:])):
+        with on(backend, op):
+            assert torch.equal(op.run(*args).as_subclass(Tensor), wanted)
+
+
+def test_fake_tensors_among_plain_ones(op, first):
+    """Their memory is nobody's, so no kernel reads it."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = mode.from_tensor(first.args[1][0].cpu())
+    x, weights, *rest = tree_map_only(Tensor, Tensor.cpu, first.args)
+    found = op.run(x, [fake, *weights[1:]], *rest)
+    assert found.shape == op.run(x, weights, *rest).shape and type(found) is type(fake)
+
+
 def test_wrong_layers(op):
     """`y` of mlp_moments is None here."""
     x, w = torch.zeros(4, 3), torch.zeros(4, 2)

@@ -301,10 +301,34 @@ def test_errors(function):
     wrong(ValueError, "activation must be one of identity, relu, .*, got 'gelu'", z, weights, y, "gelu")
     wrong(ValueError, "activation must be one of .*, got None", z, weights, y, None)
     wrong(ValueError, "activation must be identity without weights, got 'relu'", z, None, y, "relu")
+    for keep in ("no", 1, None):
+        wrong(TypeError, "keep must be True or False, got", z, weights, y, keep=keep)
     wrong(ValueError, "keep must be False without weights", z, None, y, keep=True)
     wrong(ValueError, "keep must be False for several weights, got 2", z, torch.zeros(2, 4, 2), y, keep=True)
     wrong(ValueError, "y must be on the device of z, cpu, got meta", z, weights, y.to("meta"))
     wrong(ValueError, "weights must be on the device of z, cpu, got meta", z, weights.to("meta"), y)
+
+
+def test_the_registered_op_checks_its_arguments():
+    run, z, weights, y = torch.ops.effdl_fast.layer_moments, torch.zeros(4, 3), torch.zeros(4, 2), torch.zeros(4, 1)
+    with pytest.raises(ValueError, match=r"layer_moments: activation must be one of .*, got 'gelu'"):
+        run(z, weights, y, "gelu", False)
+    with pytest.raises(ValueError, match=r"layer_moments: weights must have shape \(t, 4, w\)"):
+        run(z, weights[:3], y, "relu", False)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_argument_of_a_subclass(op, backend, place):
+    class Sub(Tensor):
+        pass
+
+    args = [x.to(backend.device) for x in (torch.rand(50, 3), torch.rand(4, 2), torch.rand(50, 1))]
+    wanted = op.run(*args, "tanh", keep=True)
+    args[place] = args[place].as_subclass(Sub)
+    with forced(backend, op.name):
+        found = op.run(*args, "tanh", keep=True)
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a.as_subclass(Tensor), b)
 
 
 def test_not_a_tensor():

@@ -71,6 +71,28 @@ def test_out(op, backend, dtype, layout, name):
         assert torch.equal(room[..., 0], wanted) and (room[..., 1] == 7).all()
 
 
+def test_out_of_one_row_or_column(op, backend):
+    """Any stride goes where there is nothing to step to."""
+    for shape, strides in (((4, 1), (1, 1)), ((4, 1), (2, 0)), ((1, 4), (0, 1)), ((1, 1), (0, 0)), ((0, 3), (1, 1))):
+        out = torch.zeros(9, device=backend.device).as_strided(shape, strides)
+        x, w = (torch.ones(s, device=backend.device) for s in ((shape[0], 2), (3, shape[1])))
+        assert op.run(x, [w], out=out) is out and (out == 3).all()
+
+
+def test_out_that_is_no_plain_memory(op, backend, first):
+    """A negative view, whose memory holds the negatives; a subclass, also with plain inputs."""
+
+    class Sub(torch.Tensor):
+        pass
+
+    wanted = op.run(*first.args)
+    for make in (lambda t: torch._neg_view(t), lambda t: t.as_subclass(Sub)):
+        for run in (op.run, op.ref):
+            out = make(torch.zeros_like(wanted))
+            assert run(*first.args, out=out) is out
+            torch.testing.assert_close(out.as_subclass(torch.Tensor), wanted)
+
+
 def test_out_is_written_under_compile(op):
     x, weights, activation = named(op, "celu_two_layers").call().args
     out = torch.zeros(x.shape[0], weights[-1].shape[1])
@@ -92,6 +114,9 @@ def test_wrong_out(op):
             (torch.zeros(4, 2, device="meta"), ValueError, "out must be on the device of x"),
             (torch.zeros(4, 2, requires_grad=True), ValueError, "out must not require grad"),
             (torch.zeros(1, 2).expand(4, 2), ValueError, "out must have an element of its own"),
+            (torch.zeros(4, 1).expand(4, 2), ValueError, "out must have an element of its own"),
+            (torch.zeros(9).as_strided((4, 2), (1, 1)), ValueError, "out must have an element of its own"),
+            (torch.zeros(9).as_strided((4, 2), (1, 3)), ValueError, "out must have an element of its own"),
         ):
             with pytest.raises(error, match=f"mlp_forward: {message}"):
                 run(x, [w], out=out)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from ._weights import integers
 
 OP = "ridge_solve"
 EPS = 2.0**-52
+
+
+class Sub(Tensor):
+    pass
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +242,32 @@ def test_a_ridge_beyond_float64(op, backend):
         assert all(x.isnan().all() for x in function(moments, 1, 1.7e308)[:3])
 
 
+def test_a_residual_that_overflows_is_no_perfect_fit(op, backend):
+    moments = torch.tensor([[4.0, 1e160], [1e160, 1.0]], dtype=torch.float64, device=backend.device)
+    for function in (op.run, op.ref):
+        assert function(moments, 1).residual.isnan()
+
+
+def test_rows_of_a_projection_without_a_factor(op, backend):
+    """NaN in a row of P_Z comes to its own row only; without beta none comes from P_Y."""
+    moments = moments_of(*data(n=3)).to(backend.device)
+    projection = torch.ones(5, 2, dtype=torch.float64, device=backend.device)
+    projection[1, 0] = projection[3, 1] = torch.nan
+    with forced(backend, op.name):
+        weights = op.run(moments, 2, 0.0, projection, beta=0.0).weights
+    assert weights.isnan().tolist() == [[False, False], [True, False], [False, False]]
+
+
+def test_a_projection_of_a_subclass(op, backend):
+    moments = moments_of(*data(n=3)).to(backend.device)
+    projection = torch.ones(5, 2, dtype=torch.float64, device=backend.device)
+    wanted = op.run(moments, 2, 0.1, projection)
+    with forced(backend, op.name):
+        found = op.run(moments, 2, 0.1, projection.as_subclass(Sub))
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a.as_subclass(Tensor), b)
+
+
 def test_extreme_sizes(op, backend):
     for size in (1e-300, 1e-290, 1e300):
         moments = size * torch.tensor([[4.0, 2.0, 2.0], [2.0, 3.0, 2.0], [2.0, 2.0, 5.0]], dtype=torch.float64)
@@ -377,7 +408,13 @@ def test_errors(function):
     for size, c in ((6, 6), (3, 4), (67, 1)):
         wrong(ValueError, f"moments must have 1 to 65 columns and {c} targets", torch.zeros(size, size).double(), c)
     wrong(ValueError, "l2 must be at least 0, got -1.0", moments, 1, -1)
+    for free_bias in ("no", 1, None):
+        wrong(TypeError, "free_bias must be True or False, got", moments, 1, free_bias=free_bias)
     for name in ("l2", "alpha", "beta"):
+        wrong(TypeError, f"{name} must be a number, got True", moments, 1, **{name: True})
+        wrong(TypeError, f"{name} must be a number, got an array of 1 dimensions", moments, 1, **{name: np.ones(3)})
+        wrong(TypeError, f"{name} must be a number, got ndarray", moments, 1, **{name: np.array("x")})
+        wrong(ValueError, f"{name} must be a number that float64 holds", moments, 1, **{name: 10**400})
         wrong(TypeError, f"{name} must be a number, got 'x'", moments, 1, **{name: "x"})
         wrong(ValueError, f"{name} must be finite, got nan", moments, 1, **{name: math.nan})
     wrong(ValueError, r"projection must be None for a batch of moments, got moments of shape \(1, 6, 6\)",
@@ -388,6 +425,16 @@ def test_errors(function):
     wrong(
         ValueError, "projection must be on the device of moments, cpu, got meta", moments, 1, 0.0, projection.to("meta")
     )
+
+
+def test_the_registered_op_checks_its_arguments(op):
+    run, eye = torch.ops.effdl_fast.ridge_solve, torch.eye(3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="ridge_solve: targets must be from 1 to 64, got 70"):
+        run(eye, 70, 0.0, None, 1.0, 1.0, False)
+    with pytest.raises(ValueError, match="ridge_solve: moments must have 1 to 65 columns and 3 targets"):
+        run(eye, 3, 0.0, None, 1.0, 1.0, False)
+    with pytest.raises(ValueError, match="ridge_solve: l2 must be finite"):
+        run(eye, 1, math.nan, None, 1.0, 1.0, False)
 
 
 def test_targets(op):
