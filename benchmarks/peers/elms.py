@@ -21,8 +21,8 @@ def contestants(x: Tensor, y: Tensor, w: Tensor, l2: float) -> tuple[Fits, list[
         try:
             importlib.import_module(package)
             found.append((name, make(x, y, w, l2)))
-        except ImportError as error:
-            missing.append(f"{name}: {error}")
+        except Exception as error:  # a package may fail at import in any way, as an old one does on a new numpy
+            missing.append(f"{name}: {type(error).__name__}: {error}")
     return found, missing
 
 

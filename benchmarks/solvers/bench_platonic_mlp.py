@@ -79,7 +79,8 @@ def _deterministic(device: torch.device, quick: bool) -> Race:
             contestant.peak_bytes = lambda fit=fit: _peak(fit, m, widths)
     targets = [] if quick else [Target(PLAIN, 2.5), Target(BARE, 1 / 1.5), Target(PLAIN, 4.0, of="memory")]
     case = f"{m} x 784, {'-'.join(map(str, widths))} deterministic"
-    return Race(NAME, case, contestants, x.nbytes, check, None, targets, device)
+    notes = ["synthetic samples of MNIST's shape"]
+    return Race(NAME, case, contestants, x.nbytes, check, None, targets, device, notes=notes)
 
 
 def _peak(fit: Callable[..., object], m: int, widths: tuple[int, ...]) -> int:
@@ -166,5 +167,9 @@ def _elm(quick: bool) -> Race:
 
     contestants = [Contestant(OURS, run), *(Contestant(name, fit) for name, fit in peers)]
     targets = [] if quick else [Target(name, 2.0) for name, _ in peers]
+    notes = [
+        "synthetic samples of MNIST's shape",
+        "hpelm computes in float64, scikit-elm draws weights of its own, Ridge fits an intercept of its own",
+    ]
     return Race(NAME, f"{m} x 784, random layer of {width} tanh units", contestants, x.nbytes, check, None, targets,
-                x.device, missing)  # fmt: skip
+                x.device, missing, notes=notes)  # fmt: skip
