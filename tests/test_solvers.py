@@ -203,13 +203,13 @@ def test_augmented_views_average_into_the_moments():
 
 def test_leave_one_out_is_exact():
     from effdl_fast.solvers._activation import resolve
-    from effdl_fast.solvers._penalty import GRID, choose_l2
+    from effdl_fast.solvers._penalty import choose_l2, grid_of
     from effdl_fast.solvers._representation import Group, Stored
 
     x, y = values(m=40)
     y = y + torch.randn(40, 2, generator=torch.Generator().manual_seed(1), dtype=F64)
     z = torch.cat([torch.ones(40, 1, dtype=F64), x, x**2, x**3], 1)
-    grid = GRID * torch.linalg.eigvalsh(z.mT @ z)[-1]
+    grid = grid_of(torch.linalg.eigvalsh(z.mT @ z))
     errors = []
     for l2 in grid:
         total = 0.0
