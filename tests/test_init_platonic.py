@@ -82,6 +82,42 @@ def test_seeds():
     assert torch.equal(a, make(None))
 
 
+def test_arrays_bytes_empty_batches_and_columns_of_labels():
+    x, y = images(dtype=torch.float32)
+    flat = (x.flatten(1) * 20 + 100).to(torch.uint8)
+    linear = nn.Linear(36, 3)
+    batches = [(flat[:0], y[:0]), (flat[:200], y[:200, None]), (flat[200:].numpy(), y[200:].numpy())]
+    init_platonic_(linear, batches)
+    expected = init_platonic_(nn.Linear(36, 3), loader(flat.float(), y))
+    torch.testing.assert_close(linear.weight, expected.weight, rtol=1e-3, atol=1e-5)
+
+
+def test_layers_that_are_not_the_last_or_not_their_own_are_named():
+    x, y = images(dtype=torch.float32)
+    batches = loader(x.flatten(1), y)
+    for end in (nn.ReLU(), nn.ReLU(inplace=True), nn.Softmax(1), nn.Unflatten(1, (3, 1))):
+        with pytest.raises(ValueError, match="goes on after layer 0"):
+            init_platonic_(nn.Sequential(nn.Linear(36, 3), end), batches)
+    init_platonic_(nn.Sequential(nn.Linear(36, 3), nn.Dropout(0.5)), batches)
+    a, b = nn.Linear(36, 36), nn.Linear(36, 36)
+    b.weight = a.weight
+    with pytest.raises(ValueError, match="layer 0 shares a parameter with layer 1"):
+        init_platonic_(nn.Sequential(a, b, nn.Linear(36, 3)), batches)
+    for norm in (nn.utils.parametrizations.weight_norm, nn.utils.spectral_norm):
+        with pytest.raises(ValueError, match="parameters of layer 0 are computed from others"):
+            init_platonic_(nn.Sequential(norm(nn.Linear(36, 3))), batches)
+    with pytest.raises(ValueError, match="the loader gave no samples"):
+        init_platonic_(nn.Linear(36, 3), [])
+    with pytest.raises(ValueError, match="no Linear layer was used"):
+        init_platonic_(nn.Flatten(), batches)
+    with pytest.raises(ValueError, match="the module has no bias"):
+        init_platonic_(nn.Linear(36, 3, bias=False), batches)
+    values = x.flatten(1)[:, :3].clone()
+    values[70, 1] = math.inf
+    with pytest.raises(ValueError, match="y contains NaN or infinity, in row 6 of batch 1"):
+        init_platonic_(nn.Linear(36, 3), loader(x.flatten(1), values))
+
+
 def test_what_does_not_fit_is_named():
     x, y = images(dtype=torch.float32)
     flat = x.flatten(1)
@@ -105,7 +141,7 @@ def test_what_does_not_fit_is_named():
         init_platonic_(nn.Sequential(nn.Linear(36, 3)), batches, projection="svd")
     bad = flat.clone()
     bad[3, 3] = math.nan
-    with pytest.raises(ValueError, match="layer 0: NaN or infinity"):
+    with pytest.raises(ValueError, match="X contains NaN or infinity, in row 3 of batch 0"):
         init_platonic_(nn.Sequential(nn.Linear(36, 3)), loader(bad, y))
     with pytest.raises(ValueError, match="layer 0: Platonic PCA gives"):
         init_platonic_(nn.Sequential(nn.Linear(36, 99), nn.Linear(99, 3)), batches, projection="pca", mixing=0.0)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,11 +46,14 @@ def init_platonic_(
 
     Args:
         module: its forward takes the loader's X and ends in a Linear layer with a column for each class or value.
-            Every Linear layer has a bias, is used once, and takes one vector for each sample. Parameters are changed
-            in place, on their device and in their dtype.
-        loader: gives batches (X, y), y class indices from 0 (integers, (m,)) or values (m,) or (m, c), and can be gone
-            through once for every layer.
-        projection, alpha, beta, l2, mixing, seed, group: as of PlatonicMLP.
+            Every Linear layer has a bias, is used once, takes one vector for each sample, and has parameters of its
+            own (not tied, not parametrized). They are changed in place, on their device and in their dtype.
+        loader: gives batches (X, y), y class indices from 0 (integers, (m,) or (m, 1)) or values (m,) or (m, c), and
+            can be gone through once for every layer. Arrays become tensors, floating and uint8 X take the dtype of the
+            module; empty batches are left out.
+        projection, alpha, beta, mixing, group: as of PlatonicMLP.
+        l2: a number; it is not chosen here ("gcv", "loo").
+        seed: None draws one from torch's generator.
         gain: hidden weights are scaled so that the layer's outputs have this root mean square over the samples, as
             training by gradients wants it; None leaves them as they come.
 
@@ -64,6 +68,7 @@ def init_platonic_(
     beta = number(OP, "beta", BETA[projection] if beta is None else beta)
     alpha, l2 = number(OP, "alpha", alpha), at_least(OP, "l2", l2, 0.0)
     mixing = at_least(OP, "mixing", mixing, 0.0)
+    gain = None if gain is None else number(OP, "gain", gain)
     ranks = Group(group)
     drawn = int(torch.randint(1 << 62, ())) if seed is None else integer(OP, "seed", seed, 0, (1 << 63) - 1)
     generator = torch.Generator().manual_seed(ranks.gather_objects(drawn)[0])
@@ -74,8 +79,10 @@ def init_platonic_(
         solver, c = Solver("ridge", l2, None), _linear(module, names[-1]).out_features
         for name in names:
             linear = _linear(module, name)
-            z, where = _Inputs(module, linear, loader, c, ranks), f"{OP}: layer {name}"
+            z, where = _Inputs(module, linear, loader, c, ranks), f"{OP}: {_called(name)}"
             moments = z.moments()
+            if not bool(torch.isfinite(moments).all()):
+                _blame(loader, module)
             if name == names[-1]:
                 _set(linear, solver.solve(z, c, where).solution)
                 break
@@ -88,7 +95,7 @@ def init_platonic_(
             weights = solver.solve(z, c, where, Target(p, alpha, beta)).weights
             if weights is None or weights.shape[1] != linear.out_features:
                 raise ValueError(f"{where}: Platonic PCA gives {len(moments)} units at most; give mixing > 0 for more")
-            _set(linear, weights if gain is None else _scaled(weights, moments, number(OP, "gain", gain)))
+            _set(linear, weights if gain is None else _scaled(weights, moments, gain))
     finally:
         for part, mode in modes.items():
             part.training = mode
@@ -110,7 +117,7 @@ def _order(module: nn.Module, loader: Any) -> list[str]:
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             if inputs[0].dim() != 2:
-                raise ValueError(f"{OP}: layer {name} takes inputs of shape {tuple(inputs[0].shape)}; one vector for "
+                raise ValueError(f"{OP}: {_called(name)} takes inputs of shape {tuple(inputs[0].shape)}; one vector for "
                                  "each sample is needed")  # fmt: skip
             used.append(name)
 
@@ -119,27 +126,83 @@ def _order(module: nn.Module, loader: Any) -> list[str]:
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
             if part.bias is None:
-                raise ValueError(f"{OP}: layer {name} has no bias")
+                raise ValueError(f"{OP}: {_called(name)} has no bias")
             hooks.append(part.register_forward_pre_hook(note(name)))
     try:
         with torch.no_grad():
-            for x, _ in pairs(loader):
-                module(_moved(x, module))
-                break
+            first = next((x for x, _ in _batches(loader, module)), None)
+            if first is None:
+                raise ValueError(f"{OP}: the loader gave no samples")
+            module(first)
     finally:
         for hook in hooks:
             hook.remove()
     twice = sorted({name for name in used if used.count(name) > 1})
     if twice or not used:
         raise ValueError(
-            f"{OP}: layer {twice[0]} is used several times" if twice else f"{OP}: no Linear layer was used"
+            f"{OP}: {_called(twice[0])} is used several times" if twice else f"{OP}: no Linear layer was used"
         )
+    for name in used:
+        _check_own(module, name)
+    _check_last(module, used[-1], first)
     return used
 
 
-def _moved(x: Any, module: nn.Module) -> Any:
-    parameter = next(module.parameters())
-    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else x.dtype) if isinstance(x, Tensor) else x
+def _called(name: str) -> str:
+    return f"layer {name}" if name else "the module"
+
+
+def _check_own(module: nn.Module, name: str) -> None:
+    """ValueError where the parameters of a layer are computed from others, or are others' too."""
+    linear = _linear(module, name)
+    if {key for key, _ in linear.named_parameters()} != {"weight", "bias"}:
+        raise ValueError(f"{OP}: the parameters of {_called(name)} are computed from others (weight_norm or another "
+                         "parametrization); remove that first")  # fmt: skip
+    own = {p.data_ptr() for p in linear.parameters()}
+    for other, part in module.named_modules():
+        if part is not linear and any(p.data_ptr() in own for p in part.parameters(recurse=False)):
+            raise ValueError(f"{OP}: {_called(name)} shares a parameter with {_called(other)}")
+
+
+def _check_last(module: nn.Module, name: str, x: Any) -> None:
+    """ValueError where the module does not give what its last Linear layer gives."""
+    probe: list[Tensor] = []
+
+    def hook(_: nn.Module, __: Any, out: Tensor) -> Tensor:
+        probe.append(-1.5 - torch.arange(out.numel(), device=out.device).remainder(7).view_as(out).to(out.dtype))
+        return probe[-1].clone()
+
+    handle = _linear(module, name).register_forward_hook(hook)
+    try:
+        with torch.no_grad():
+            out = module(x)
+    finally:
+        handle.remove()
+    if not isinstance(out, Tensor) or out.shape != probe[-1].shape or not torch.equal(out, probe[-1]):
+        raise ValueError(f"{OP}: the module must end in a Linear layer, but goes on after {_called(name)}")
+
+
+def _batches(loader: Any, module: nn.Module) -> Iterator[tuple[Any, Any]]:
+    """(X, y) that are not empty; X where the module is."""
+    parameter = next(module.parameters(), None)
+    for x, y in pairs(loader):
+        x = torch.as_tensor(x) if isinstance(x, np.ndarray) else x
+        if isinstance(x, Tensor) and len(x) == 0:
+            continue
+        if isinstance(x, Tensor) and parameter is not None:
+            floating = x.is_floating_point() or x.dtype is torch.uint8
+            x = x.to(parameter.device, parameter.dtype if floating else x.dtype)
+        yield x, y
+
+
+def _blame(loader: Any, module: nn.Module) -> None:
+    """ValueError that names the first sample with NaN or infinity, if there is one."""
+    for i, (x, y) in enumerate(_batches(loader, module)):
+        for name, values in (("X", x), ("y", y if isinstance(y, Tensor) else torch.as_tensor(y))):
+            if isinstance(values, Tensor) and values.is_floating_point():
+                bad = torch.isfinite(values.reshape(len(values), -1)).all(1).logical_not().nonzero()
+                if len(bad):
+                    raise ValueError(f"{OP}: {name} contains NaN or infinity, in row {int(bad[0])} of batch {i}")
 
 
 class _Stop(Exception):
@@ -163,9 +226,9 @@ class _Inputs(Representation):
 
         hook = self.linear.register_forward_pre_hook(take)
         try:
-            for x, y in pairs(self.loader):
+            for x, y in _batches(self.loader, self.module):
                 with torch.no_grad(), contextlib.suppress(_Stop):
-                    self.module(_moved(x, self.module))
+                    self.module(x)
                 z = taken.pop().detach().to(self.dtype)
                 target = self._target(y, z)
                 for rows in row_blocks(len(z), max(ROWS, 2 * z.shape[1])):
@@ -175,6 +238,8 @@ class _Inputs(Representation):
 
     def _target(self, y: Any, z: Tensor) -> Tensor:
         y = torch.as_tensor(y).to(z.device)
+        if not y.is_floating_point() and y.shape == (len(z), 1) and self.targets > 1:
+            y = y[:, 0]
         if not y.is_floating_point() and y.dim() == 1:
             if int(y.min()) < 0 or int(y.max()) >= self.targets:
                 raise ValueError(f"{OP}: y must hold class indices from 0 to {self.targets - 1}, one for each output "
