@@ -219,12 +219,15 @@ def make_dataset(
     axes = (0, *range(2, images_train.ndim))
     mean = images_train.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
     std = images_train.std(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
-    std[std == 0] = 1
+    exact = images_train.mean(axis=axes, keepdims=True, dtype=np.float64)
+    std[std <= 1e-14 * np.abs(exact)] = 1  # constant, but for the rounding of the mean
+    if (np.abs(exact - mean) > 1e-3 * std).any():  # far from 0: float32 does not hold the mean either
+        mean = exact
     return Dataset(
         name,
-        torch.from_numpy((images_train - mean) / std),
+        torch.from_numpy((images_train - mean).astype(np.float32) / std),
         torch.from_numpy(labels_train),
-        torch.from_numpy((images_test - mean) / std),
+        torch.from_numpy((images_test - mean).astype(np.float32) / std),
         torch.from_numpy(labels_test),
         names,
     )
@@ -242,7 +245,10 @@ def _numbers(name: str, labels: np.ndarray) -> tuple[str, ...]:
 
 
 def _images(name: str, key: str, x: np.ndarray) -> np.ndarray:
-    """float32 (N, C, H, W) or (N, F) from (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F) numbers."""
+    """(N, C, H, W) or (N, F) from (N, H, W), (N, H, W, C), (N, C, H, W) or (N, F) numbers.
+
+    float32 where that holds the numbers of x's dtype, else float64; all are finite in float32.
+    """
     _require_array(name, key, x)
     if x.dtype.kind not in "buif":
         raise UserError(f"{name}: {key} must hold numbers, got dtype {x.dtype}")
@@ -260,6 +266,8 @@ def _images(name: str, key: str, x: np.ndarray) -> np.ndarray:
         out = np.ascontiguousarray(x, dtype=np.float32)
     if not np.isfinite(out).all():
         raise UserError(f"{name}: {key} holds NaN or infinite values")
+    if np.result_type(x.dtype, np.float32) != np.float32:
+        out = np.ascontiguousarray(x, dtype=np.float64)
     return out
 
 

@@ -138,11 +138,11 @@ def test_no_standardisation(blobs):
 
 def test_every_option_arrives(blobs):
     run("set.npz", "--hidden", "7, 5", "--activation", "celu", "--projection", "random", "--first", "none", "--solver",
-        "lstsq", "--alpha", "0.5", "--beta", "3", "--l2", "gcv", "--tries", "2", "--dtype", "float64", "--seed", "9",
+        "lstsq", "--alpha", "0.5", "--beta", "3", "--tries", "2", "--dtype", "float64", "--seed", "9",
         "--out", "deep/er/m")  # fmt: skip
     assert PlatonicMLP.load("deep/er/m").get_params() == {
         "hidden": (7, 5), "activation": "celu", "projection": "random", "first": None, "solver": "lstsq", "alpha": 0.5,
-        "beta": 3.0, "l2": "gcv", "tries": 2, "ema": None, "mixing": 3.0, "atol": None, "task": "classification",
+        "beta": 3.0, "l2": 0.03, "tries": 2, "ema": None, "mixing": 3.0, "atol": None, "task": "classification",
         "track_accuracy": True, "dtype": torch.float64, "device": None, "seed": 9}  # fmt: skip
     run("set.npz", "--hidden", "7", "--ema", "0.5", "--mixing", "0", "--l2", "loo", "--out", "m")
     model = PlatonicMLP.load("m")
@@ -162,6 +162,15 @@ def test_the_history_in_json_is_that_of_the_file(blobs):
         assert {k: v for k, v in shown.items() if k != "seconds"} == {**record._asdict(), "condition": condition}
     assert told["data"]["labels_crc32"] == data.load("set.npz").describe()["labels_crc32"]
     assert {"torch", "cpu", "threads"} <= set(told["environment"])
+
+
+def test_features_far_from_zero(folder):
+    """Values of float64 that are all the same in float32."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    x = rng.normal(size=(300, 4)) + 4 * y[:, None] + 1e8
+    np.savez("set.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    assert json.loads(run("set.npz", "--hidden", "none", "--json"))["test_accuracy"] > 0.95
 
 
 def test_a_class_that_only_the_test_samples_have(blobs):
@@ -260,6 +269,10 @@ def test_ctrl_c(blobs, folder):
     (["--projection", "random", "--mixing", "1"], "--mixing: --projection random has no use for it"),
     (["--tries", "5"], "--tries: --projection pca has no use for it"),
     (["--hidden", "40,45", "--mixing", "0"], "layer 2: Platonic PCA gives 44 units at most"),
+    (["--solver", "pinv", "--l2", "5"], "--l2: --solver pinv has no use for it"),
+    (["--elm", "--solver", "lstsq", "--l2", "gcv"], "--l2: --solver lstsq has no use for it"),
+    (["--hidden", "none", "--first", "sorted_pca"], "--first: --hidden none has no use for it"),
+    (["--hidden", "none", "--elm", "--activation", "tanh"], "--activation: --hidden none has no use for it"),
     (["--device", "tpu"], "--device"),
     (["--out", "set.npz"], "--out: set.npz exists; --force replaces it"),
     (["--out", "set.npz/model"], "set.npz is a file"),

@@ -27,6 +27,7 @@ DEFAULTS = {"hidden": "784,392", "first": "sorted_pca", "projection": "pca", "l2
 ELM_DEFAULTS = {"hidden": "784", "l2": "0.03"}
 NOT_OF_ELM = ("projection", "first", "alpha", "beta", "tries", "ema", "mixing")
 NOT_OF_RANDOM, NOT_OF_PCA = ("ema", "mixing"), ("tries",)  # options that say nothing for the other projection
+OF_HIDDEN = ("activation", "projection", "first", "alpha", "beta", "tries", "ema", "mixing")
 NUMBERS = ("alpha", "beta", "mixing", "ema", "l2")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -62,6 +63,10 @@ def make_model(options: Mapping[str, Any], *, elm: bool) -> PlatonicMLP | ELM:
             raise UserError(f"--{name}: --projection {projection} has no use for it")
     parameters = {**defaults, **given}
     parameters["hidden"] = _widths(parameters["hidden"])
+    if not parameters["hidden"] and (strange := [name for name in OF_HIDDEN if name in given]):
+        raise UserError(f"--{strange[0]}: --hidden none has no use for it")
+    if "l2" in given and given.get("solver") in ("lstsq", "pinv"):
+        raise UserError(f"--l2: --solver {given['solver']} has no use for it")
     for name in NUMBERS:
         if name in parameters:
             parameters[name] = _number(name, parameters[name])

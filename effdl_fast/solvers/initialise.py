@@ -117,8 +117,8 @@ def _order(module: nn.Module, loader: Any) -> list[str]:
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             if inputs[0].dim() != 2:
-                raise ValueError(f"{OP}: {_called(name)} takes inputs of shape {tuple(inputs[0].shape)}; one vector for "
-                                 "each sample is needed")  # fmt: skip
+                raise ValueError(f"{OP}: {_called(name)} takes inputs of shape {tuple(inputs[0].shape)}; one vector "
+                                 "for each sample is needed")  # fmt: skip
             used.append(name)
 
         return hook
