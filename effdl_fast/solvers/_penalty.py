@@ -37,8 +37,12 @@ def choose_l2(z: Representation, c: int, how: str, where: str) -> float:
 
 
 def grid_of(values: Tensor) -> Tensor:
-    """0, and from far below the smallest positive one of eigenvalues (n,) to above the largest, ascending."""
+    """0, and from far below the smallest positive one of eigenvalues (n,) to above the largest, ascending.
+
+    It begins and ends with powers of 10, so that the rounding of eigenvalues does not move it.
+    """
     low, high = values[values > 0].log10().aminmax()
+    low, high = low.floor(), high.ceil()
     steps = torch.linspace(0.0, 1.0, VALUES, dtype=values.dtype, device=values.device)
     return torch.cat([torch.zeros_like(low[None]), 10.0 ** (low - 4.0 + steps * (high - low + 5.0))])
 
