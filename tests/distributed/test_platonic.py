@@ -74,7 +74,7 @@ def _without_a_seed(rank, ranks):
 def _by_batches(rank, ranks):
     x, y, own = _share(rank, ranks)
     model = PlatonicMLP((6,), seed=3)
-    for part in range(2):
+    for _ in range(2):
         for batch in own.nonzero()[:, 0].split(50):
             model.partial_fit(x[batch], y[batch], classes=range(5))
         model.next_layer(group=True)
