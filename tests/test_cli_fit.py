@@ -234,7 +234,13 @@ def test_ctrl_c(blobs, folder):
     program = "import sys; from effdl_fast.cli import main; print('go', flush=True); sys.exit(main(sys.argv[1:]))"
     command_line = [sys.executable, "-c", program, "fit", "set.npz", "--hidden", deep, "--projection", "random",
                     "--activation", "tanh"]  # fmt: skip
-    started = subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        command_line,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     lines = []
     while not any("training" in line for line in lines):
         lines.append(started.stdout.readline())

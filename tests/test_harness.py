@@ -178,7 +178,7 @@ def two_races(harness, monkeypatch):
     """harness.run finds one op, "nap", with two races; the second has a target that is out of reach."""
     missed = [harness.Target("peer", 1000.0)]
     races = [race(harness, case="first"), race(harness, case="second", targets=missed)]
-    monkeypatch.setattr(harness, "names", lambda: ["nap"])
+    monkeypatch.setattr(harness, "modules", lambda: {"nap": ".ops.bench_nap"})
     original = importlib.import_module
     module = types.SimpleNamespace(races=lambda device, quick: iter(races))
     fake = lambda name, package=None: module if name == ".ops.bench_nap" else original(name, package)  # noqa: E731
