@@ -16,7 +16,8 @@ from effdl_fast.solvers._growth import Grow
 class ELM(ClosedFormMLP):
     """A network whose hidden weights are random, N(0, 1) with their biases; the last layer is fitted by least squares.
 
-    What PlatonicMLP is measured against: on MNIST it needs twice the width for the same accuracy (thesis Table 7.2).
+    What PlatonicMLP is measured against: on MNIST 1,568 units classify 93.89% of the test samples, where 392 of Sorted
+    PCA classify 93.14% (thesis Table 7.2).
 
     Parameters
     ----------

@@ -1,23 +1,13 @@
 """Cases of layer_moments: sizes around blocks, tiles and vectors, every activation, layouts of z and y."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from effdl_fast.ops._activations import ACTIVATIONS
 from effdl_fast.testing.cases import Call, Case
-
-LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "contiguous": lambda x: x,
-    "by_columns": lambda x: x.t().contiguous().t(),
-    "every_other": lambda x: torch.stack((x, torch.full_like(x, torch.nan)), -1)[..., 0],
-    "every_other_row": lambda x: torch.stack((x, torch.full_like(x, torch.nan)), 1)[:, 0],
-    "unaligned": lambda x: torch.cat([x.reshape(-1)[:1], x.reshape(-1)])[1:].view(x.shape),
-    "expanded": lambda x: x[:1].expand(x.shape),
-}
+from effdl_fast.testing.cases._mlp import LAYOUTS
 
 
 @dataclass(frozen=True)
